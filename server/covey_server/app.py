@@ -62,8 +62,7 @@ class App:
         # normally.
         self.hangs = self.has_work_left = False
         self._security = Security.of(config)  # first: wrong files are reported before models are loaded
-        tell_trials = None if siblings is None else siblings.tell_trials
-        self._observers = Observers(config, self._metrics, lambda: self.repository, tell_trials)
+        self._observers = Observers(config, self._metrics, lambda: self.repository, siblings)
         formats = image_formats.chosen(config.image_formats)
         self.device, self.repository, self._mirror = resources.open_repository(config, self._metrics)
         config = self.config = resources.within_memory(config)  # after the models are loaded: calls get what is left
@@ -142,7 +141,7 @@ class App:
         if siblings is not None:
             self.metrics_port = siblings.metrics_port
             self._health.others_ready = False  # until the parent says so
-            siblings.join(self.registry, self._show_others)
+            siblings.join(self.registry, self._show_others, self._observers.canaries.follow)
         self._watch = Watch(self.repository.refresh, config.reload_interval_s)
         # A thread of its own: a revoked token must not stay valid for as long as a model takes to load.
         interval_s = _SECURITY_INTERVAL_S if self._security.followed else 0

@@ -11,64 +11,27 @@ import logging
 import math
 import threading
 import time
-import weakref
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable
 
 from covey_server.inference.served_model import ServedModel
 from covey_server.models import choice_files
-from covey_server.models.canary import Canary
+from covey_server.models.canary import Canary, Outcome
 from covey_server.models.repository import Repository
 from covey_server.models.watch import Watch
 from covey_server.observability.canary_rules import Compared, Figures, Reason, Rules, Verdict, percentile_s
-from covey_server.observability.comparison import Comparison, Result
+from covey_server.observability.comparison import Comparison
 from covey_server.observability.contracts import compare_contracts
 from covey_server.observability.gate import Gate, UnusableGate
 from covey_server.observability.metrics import Metrics
 from covey_server.observability.tally import SECONDS, ModelTally
+from covey_server.observability.trial import Decision, OnTrial, State, Telling, Trial
 
 log = logging.getLogger(__name__)
 
-State = Literal["checking", "trial", "promoted", "rolled_back"]
 _INTERVAL_S = 0.2  # between two looks
+_ENDED: dict[Outcome, str] = {"promoted": "promoted", "rolled_back": "rolled back"}
 _TIMED_RUNS = 200  # of both versions; then it is known how long they take
-
-
-class OnTrial(NamedTuple):
-    """What `choice_files.roll_back_canary` takes, so that another process can end a canary if this one dies."""
-
-    folder: str
-    name: str
-    version: int
-    served: int
-
-
-class Trial:
-    """A canary from its first check to what was decided. Keeps no model alive."""
-
-    def __init__(self, canary: Canary, tested: ServedModel, served: ServedModel) -> None:
-        self.canary = canary
-        self.served_version = served.version
-        self.state: State = "checking"
-        self.reason = ""  # why it was promoted or rolled back
-        # That it has answered, that failed on it, and that it had no time for, as of the last look.
-        self.images = self.failed_calls = self.late_calls = 0
-        self.compared: Counter[Result] = Counter({"agrees": 0, "differs": 0, "failed": 0, "skipped": 0})
-        self.runs = 0  # of both versions on the same images, and how long they took them
-        self.canary_s = self.served_s = 0.0
-        self.began_s = 0.0
-        self.before: tuple[Figures, Figures] | None = None
-        self._models = weakref.ref(tested), weakref.ref(served)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it is decided."""
-        return self.state in ("promoted", "rolled_back")
-
-    def is_of(self, canary: Canary, tested: ServedModel, served: ServedModel) -> bool:
-        """Whether it is still this canary beside this version, and both from the same files."""
-        return self.canary is canary and self._models[0]() is tested and self._models[1]() is served
 
 
 class Canaries:
@@ -77,10 +40,10 @@ class Canaries:
     def __init__(
         self, metrics: Metrics, repository: Callable[[], Repository], rules: Rules, share: float,
         gate: Gate | None = None, max_loss: float = 0.01, clock_s: Callable[[], float] = time.monotonic,
-        tell: Callable[[Sequence[OnTrial]], None] | None = None,
+        others: Telling | None = None,
     ) -> None:  # fmt: skip
-        """`share` is that of the callers. `max_loss` is how much less accurate a canary may be at the gate. `tell` is
-        told which canaries run here, each time before another one does."""
+        """`share` is that of the callers. `max_loss` is how much less accurate a canary may be at the gate. `others`
+        are the other processes of the server."""
         self.lock = threading.Lock()
         self.trials: dict[str, Trial] = {}  # by model: the last one, also when it is over
         self.decisions: Counter[tuple[str, Reason]] = Counter()
@@ -91,7 +54,8 @@ class Canaries:
         self._gate = gate
         self._max_loss = max_loss
         self._clock_s = clock_s
-        self._tell = tell
+        self._others = others
+        self._heard: dict[str, Decision] = {}  # by model: of canaries that other processes have decided about
         self._told: list[OnTrial] = []
         self._is_stopped = False
         self._watch = Watch(self.look, _INTERVAL_S, "canaries")
@@ -111,8 +75,11 @@ class Canaries:
             trial = self.trials.get(model.name)
             if trial is not None and trial.canary.version == model.version:
                 return trial.state, trial.reason
+            heard = self._heard.get(model.name)
         canary = self._repository().catalog.canaries.get(model.name)
-        return ("checking", "") if canary is not None and canary.version == model.version else None
+        if canary is not None and canary.version == model.version:
+            return "checking", ""
+        return (heard.outcome, heard.text) if heard and heard.version == model.version and heard.outcome else None
 
     def count(self, canary: Canary, found: Comparison, canary_s: float | None = None) -> None:
         """Counts images that a canary answered and the served version ran again. `canary_s` is how long the canary took
@@ -131,6 +98,22 @@ class Canaries:
         """Whether it is worth the time to run a canary again, to know how long that takes."""
         trial = self.trials.get(canary.name)
         return trial is not None and trial.runs < _TIMED_RUNS
+
+    def follow(self, decision: Decision) -> None:
+        """Ends a canary here as another process has decided."""
+        with self.lock:
+            self._heard[decision.name] = decision
+            trial = self.trials.get(decision.name)
+        if (
+            trial is None
+            or (trial.canary.version, trial.served_version) != (decision.version, decision.served)
+            or not self._end(trial, decision.outcome, decision.text)
+        ):
+            return
+        log.info(
+            "model %s: the canary, version %d, is %s here too, as another process decided: %s",
+            decision.name, decision.version, _ENDED[decision.outcome], decision.text,
+        )  # fmt: skip
 
     def look(self) -> None:
         """Looks at all canaries once, and decides what can be decided."""
@@ -171,6 +154,7 @@ class Canaries:
         trial = Trial(canary, tested, served)
         with self.lock:
             self.trials[canary.name] = trial
+            self._heard.pop(canary.name, None)
         self._tell_trials()
         verdict = compare_contracts(tested, served) or self._pass_gate(tested, served)
         if self._is_stopped:
@@ -180,7 +164,10 @@ class Canaries:
             return
         trial.before = self._metrics.read(tested, figures), self._metrics.read(served, figures)
         trial.began_s = self._clock_s()
-        trial.state = "trial"
+        with self.lock:
+            if trial.is_over:  # another process has decided
+                return
+            trial.state = "trial"
         canary.begin(self._share)
         log.info(
             "model %s: version %d is the canary and gets %.3g%% of the callers that name no version, beside version %d",
@@ -219,26 +206,41 @@ class Canaries:
         folder = self._repository().folder
         change = choice_files.promote_canary if is_good else choice_files.roll_back_canary
         try:
-            if not change(folder, name, canary.version, served) and is_good:
-                return  # the file says otherwise meanwhile; it is followed
+            if not change(folder, name, canary.version, served):
+                log.info(
+                    "model %s: the canary, version %d, was to be %s: %s; but canary-version does not name it any more, "
+                    "and what others have decided is followed",
+                    name, canary.version, _ENDED[verdict.outcome], verdict.text,
+                )  # fmt: skip
+                return
         except OSError as error:
             wanted = canary.version if is_good else served
             by_hand = (
-                f". The models folder cannot be written ({error.strerror or error}), so this holds in this process "
+                f". The models folder cannot be written ({error.strerror or error}), so this holds in this server "
                 f"only, and until canary-version changes. By hand: {choice_files.by_hand(folder, name, wanted)}"
             )
-        canary.end(verdict.outcome)
+        if not self._end(trial, verdict.outcome, verdict.text):
+            return  # another process was first
+        with self.lock:
+            self.decisions[name, verdict.reason] += 1
         log.log(
             logging.INFO if is_good else logging.WARNING,
             "model %s: the canary, version %d, is %s: %s%s%s",
-            name, canary.version, "promoted" if is_good else "rolled back", verdict.text, seen, by_hand,
+            name, canary.version, _ENDED[verdict.outcome], verdict.text, seen, by_hand,
         )  # fmt: skip
+        if self._others is not None:
+            self._others.tell_decision(Decision(name, canary.version, served, verdict.outcome, verdict.text))
+
+    def _end(self, trial: Trial, outcome: Outcome, reason: str) -> bool:
+        """Ends a trial here. False, and nothing is changed, if it is over."""
         with self.lock:
-            trial.state, trial.reason = "promoted" if is_good else "rolled_back", verdict.text
-            self.decisions[name, verdict.reason] += 1
+            if not trial.end(outcome, reason):
+                return False
+            trial.canary.end(outcome)
+            return True
 
     def _tell_trials(self) -> None:
-        if self._tell is None:
+        if self._others is None:
             return
         folder = str(self._repository().folder)
         found = [
@@ -248,7 +250,7 @@ class Canaries:
         ]
         if found != self._told:
             self._told = found
-            self._tell(found)
+            self._others.tell_trials(found)
 
 
 def figures(tally: ModelTally) -> Figures:

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covey_server.images import image_formats
-from covey_server.observability.canaries import Canaries, OnTrial
+from covey_server.observability.canaries import Canaries
 from covey_server.observability.canary_metrics import CanaryMetrics
 from covey_server.observability.canary_rules import Rules
 from covey_server.observability.capturing import Capturing
 from covey_server.observability.gate import MAX_LOSS, Gate
 from covey_server.observability.recording import open_recording
 from covey_server.observability.shadowing import Shadowing
+from covey_server.observability.trial import Telling
 
 if TYPE_CHECKING:
     from covey_server.batching.worker import BatchObserver
@@ -32,12 +33,11 @@ class Observers:
 
     def __init__(
         self, config: Config, metrics: Metrics, repository: Callable[[], Repository],
-        tell_trials: Callable[[Sequence[OnTrial]], None] | None = None,
+        others: Telling | None = None,
     ) -> None:  # fmt: skip
-        """`repository` is asked only once batches come; `tell_trials` as `tell` of Canaries. Raises
-        InvalidConfiguration."""
+        """`repository` is asked only once batches come; `others` as of Canaries. Raises InvalidConfiguration."""
         self.recording = open_recording(config.access_log, config.access_log_rate, os.environ, metrics.show_trace)
-        self.canaries = _open_canaries(config, metrics, repository, tell_trials)
+        self.canaries = _open_canaries(config, metrics, repository, others)
         self.shadowing = Shadowing(metrics, lambda: repository().catalog, config.shadow_share, self.canaries)
         self.capturing = Capturing(self.shadowing, metrics, config) if config.capture else None
         if self.capturing is not None:
@@ -71,15 +71,14 @@ class Observers:
 
 
 def _open_canaries(
-    config: Config, metrics: Metrics, repository: Callable[[], Repository],
-    tell_trials: Callable[[Sequence[OnTrial]], None] | None,
-) -> Canaries:  # fmt: skip
+    config: Config, metrics: Metrics, repository: Callable[[], Repository], others: Telling | None
+) -> Canaries:
     """Raises InvalidConfiguration."""
     gate = None
     if config.canary_gate:
         gate = Gate(Path(config.canary_gate), config.max_image_pixels, image_formats.chosen(config.image_formats))
     rules = Rules(config.canary_agreement, config.canary_slowdown, config.canary_images, config.canary_window_s)
     max_loss = MAX_LOSS if config.accuracy_limit is None else config.accuracy_limit
-    canaries = Canaries(metrics, repository, rules, config.canary_share, gate, max_loss, tell=tell_trials)
+    canaries = Canaries(metrics, repository, rules, config.canary_share, gate, max_loss, others=others)
     metrics.registry.register(CanaryMetrics(canaries))
     return canaries

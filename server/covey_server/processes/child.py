@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -29,7 +29,7 @@ class Child:
         self.serves = False  # from when it takes calls
         self.is_leaving = False  # from when it takes no more
         self.works = True  # no batch hangs
-        self.trials: list[tuple[str, str, int, int]] = []  # the canaries that run in it, as canaries.OnTrial
+        self.trials: list[tuple[str, str, int, int]] = []  # the canaries that run in it, as trial.OnTrial
         self.figures: Plain = []  # as it told them last
         self._asked: Future[Plain] | None = None
         self._answer_to_look: Future[Any] | None = None
@@ -63,6 +63,10 @@ class Child:
     def show(self, *, live: bool, ready: bool) -> Future[Any]:
         """Tells it how the whole server is; the answer comes once its own health services say so."""
         return self._channel.ask("health", {"live": live, "ready": ready})
+
+    def tell_decision(self, decision: Sequence[object]) -> None:
+        """Tells it what was decided about a canary: a trial.Decision."""
+        self._channel.send("decision", decision)
 
     def ask_figures(self) -> Future[Plain]:
         """Its metrics, to come; `figures` keeps them. One that did not answer yet is not asked again."""

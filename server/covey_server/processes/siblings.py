@@ -13,8 +13,8 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from covey_server.errors import EngineFailed
-from covey_server.observability.canaries import OnTrial
 from covey_server.observability.health import Health
+from covey_server.observability.trial import Decision, OnTrial
 from covey_server.processes import merging
 from covey_server.processes.channel import Channel, Unanswered
 
@@ -32,6 +32,7 @@ class Siblings(Collector):
         self.stop: Callable[[], None] = lambda: os._exit(1)
         self._own = CollectorRegistry()
         self._show: Callable[[bool, bool], None] = lambda live, ready: None
+        self._follow: Callable[[Decision], None] = lambda decision: None
         self._channel = Channel(connected, self._handle)
 
     def receive(self) -> Any:  # noqa: ANN401 - as it was sent
@@ -42,10 +43,12 @@ class Siblings(Collector):
         """Listens to the parent from now on."""
         threading.Thread(target=self._listen, name="siblings", daemon=True).start()
 
-    def join(self, own: CollectorRegistry, show: Callable[[bool, bool], None]) -> None:
+    def join(
+        self, own: CollectorRegistry, show: Callable[[bool, bool], None], follow: Callable[[Decision], None]
+    ) -> None:
         """`own`: this process's metrics. `show` is called with whether all processes are live, and whether the server
-        as a whole is ready."""
-        self._own, self._show = own, show
+        as a whole is ready; `follow` with what another process has decided about a canary."""
+        self._own, self._show, self._follow = own, show, follow
 
     def tell(self, health: Health) -> None:
         """Tells the parent how this process is."""
@@ -58,6 +61,10 @@ class Siblings(Collector):
     def tell_trials(self, on_trial: Sequence[OnTrial]) -> None:
         """Tells which canaries run here, for the case that this process dies of one."""
         self._channel.send("trials", on_trial)
+
+    def tell_decision(self, decision: Decision) -> None:
+        """Tells what was decided about a canary here, for the other processes to follow."""
+        self._channel.send("decision", decision)
 
     def tell_last_figures(self) -> None:
         """So that what was counted until the end is not lost."""
@@ -80,6 +87,8 @@ class Siblings(Collector):
             return merging.plain(self._own.collect())
         if kind == "health":
             self._show(value["live"], value["ready"])
+        elif kind == "decision":
+            self._follow(Decision(*value))
         elif kind == "stop":
             self.stop()
         return None

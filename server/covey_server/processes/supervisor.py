@@ -125,7 +125,8 @@ class Supervisor:
         if kind == "page":
             return self._pages.submit(self._figures.page)
         handlers: dict[str, Callable[[Child, Any], None]] = {
-            "serving": self._on_serving, "health": self._on_health, "trials": self._on_trials, "ended": self._on_end,
+            "serving": self._on_serving, "health": self._on_health, "trials": self._on_trials,
+            "decision": self._on_decision, "ended": self._on_end,
         }  # fmt: skip
         self._events.put(lambda: handlers[kind](child, value))
         return None
@@ -164,6 +165,11 @@ class Supervisor:
     def _on_trials(self, child: Child, trials: list[tuple[str, str, int, int]]) -> None:
         child.trials = trials
 
+    def _on_decision(self, child: Child, decision: list[object]) -> None:
+        for other in self._children:
+            if other is not child:
+                other.tell_decision(decision)
+
     def _on_end(self, child: Child, code: int) -> None:
         self._figures.end(child, lambda: self._children.remove(child))
         if self._exit_code is not None:
@@ -189,6 +195,7 @@ class Supervisor:
             try:
                 if choice_files.roll_back_canary(Path(folder), name, version, served):
                     log.error("model %s: the canary, version %d, is rolled back: %s", name, version, why)
+                    self._on_decision(child, [name, version, served, "rolled_back", why])
             except OSError as error:
                 log.error(
                     "model %s: the canary, version %d, is not rolled back, though %s: the models folder cannot be "

@@ -10,7 +10,7 @@ import re
 import threading
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from covey_proto.inference import open_inference_pb2 as oip
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.models import choice_files
 from covey_server.observability.canary_metrics import CanaryMetrics
+from covey_server.observability.canary_rules import Verdict
+from covey_server.observability.trial import Decision, OnTrial
 from covey_server.processes import merging
 
 NO_SLOWNESS = 1000.0  # times: where time is not what a test is about, a busy machine shall not decide it
@@ -467,3 +469,76 @@ def test_what_two_processes_show_adds_up(start: StartServer, models: Path, write
     assert values["covey_canary_images", "echo", "2"] == 2
     assert values["covey_canary_compared", "echo", "2", "agrees"] == 2
     assert values["covey_canary_state", "echo", "2", "trial"] == 1
+
+
+# Of several processes, one decides.
+
+
+class Others:
+    """The other processes of a server: what they were told."""
+
+    def __init__(self) -> None:
+        self.decisions: list[Decision] = []
+
+    def tell_trials(self, on_trial: Sequence[OnTrial]) -> None: ...
+
+    def tell_decision(self, decision: Decision) -> None:
+        self.decisions.append(decision)
+
+
+@pytest.fixture
+def watched(start: StartServer, models: Path, write_echo_model: WriteModel) -> Server:
+    """All callers get version 2, and this process decides nothing: it hears of others."""
+    write_echo_model(models, version=2, shift=1)
+    server = start(models, canary_share=1.0)
+    wait_until(lambda: state(server) == "trial")
+    assert server.app._observers.canaries.stop(60)
+    return server
+
+
+def test_what_another_process_decides_holds_here_at_once(watched: Server) -> None:
+    """Before the file is looked at, and where there is none to look at."""
+    canaries = watched.app._observers.canaries
+    canaries.follow(Decision("echo", 3, 1, "rolled_back", "another canary"))
+    canaries.follow(Decision("echo", 2, 3, "rolled_back", "beside another version"))
+    assert ask(watched, "any").version == 2
+    canaries.follow(Decision("echo", 2, 1, "rolled_back", "it failed there"))
+    assert ask(watched, "any").version == 1
+    assert told(watched, 2) == ("ROLLED_BACK", "it failed there")
+    assert shown(watched, "decisions_total") == {}, "who decided counts it"
+
+
+def test_of_two_decisions_at_the_same_time_the_roll_back_stands(watched: Server) -> None:
+    """In a folder that cannot be written, whose files say nothing."""
+    canaries = watched.app._observers.canaries
+    for outcome in ("promoted", "rolled_back", "promoted"):
+        canaries.follow(Decision("echo", 2, 1, outcome, f"{outcome} there"))
+    assert told(watched, 2) == ("ROLLED_BACK", "rolled_back there")
+    assert ask(watched, "any").version == 1
+
+
+def test_a_decision_about_a_canary_that_was_never_seen_here_is_told(watched: Server, models: Path) -> None:
+    """Another process looked at the folder first, and was quick."""
+    canaries = watched.app._observers.canaries
+    canaries.trials.clear()
+    canaries.follow(Decision("echo", 2, 1, "rolled_back", "other labels"))
+    assert told(watched, 2) == ("CHECKING", ""), "its file is there"
+    (models / "echo" / "canary-version").unlink()
+    wait_until(lambda: not watched.app.repository.catalog.canaries)
+    assert told(watched, 2) == ("ROLLED_BACK", "other labels")
+
+
+def test_the_others_are_told_of_a_decision_that_is_made_here(watched: Server, models: Path) -> None:
+    """Only of one that counts: here somebody has taken the file away before."""
+    canaries, others = watched.app._observers.canaries, Others()
+    canaries._others = others
+    verdict = Verdict("rolled_back", "slow", "it was slow")
+    path = models / "echo" / "canary-version"
+    path.rename(path.with_name("elsewhere"))
+    canaries._decide(canaries.trials["echo"], verdict, "")
+    assert others.decisions == []
+    assert told(watched, 2)[0] == "TRIAL"
+    path.with_name("elsewhere").rename(path)
+    canaries._decide(canaries.trials["echo"], verdict, "")
+    assert others.decisions == [Decision("echo", 2, 1, "rolled_back", "it was slow")]
+    assert not path.exists()

@@ -34,6 +34,14 @@ def choices(tmp_path: Path, write_echo_model: WriteModel) -> Path:
     return folder
 
 
+def told_by(channel: grpc.Channel) -> tuple[int, str]:
+    """What a process tells of version 2: how it did as the canary, and why that is over."""
+    call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"{SERVICE}/GetModel")
+    answer = call(pb.GetModelRequest(version=2).SerializeToString(), timeout=60)
+    model = pb.GetModelResponse.FromString(answer).model
+    return model.canary, model.canary_reason
+
+
 @pytest.mark.parametrize("shift", [0, 1])
 def test_both_processes_follow_the_decision(
     tmp_path: Path, choices: Path, write_echo_model: WriteModel, shift: int
@@ -78,11 +86,16 @@ def test_both_processes_follow_the_decision(
             for each in callers:
                 each.join()
         page = fetch(server.metrics_url or "")
+        # Both tell what one of them has decided, and why.
+        outcome = pb.Model.CANARY_ROLLED_BACK if shift else pb.Model.CANARY_PROMOTED
+        wait_until(lambda: {told_by(channel)[0] for channel in channels.values()} == {outcome})
+        ((_, why),) = {told_by(channel) for channel in channels.values()}
+    assert f"{'rolled back' if shift else 'promoted'}: {why}; in" in (tmp_path / "log").read_text()
     assert failures == []
     assert versions.keys() == {1, 2}
     assert (choices / "default-version").read_text() == ("1" if shift else "2\n1\n")
     reason = "agreement" if shift else "enough"
-    assert re.search(rf'covey_canary_decisions_total{{model="echo",reason="{reason}"}} [12]\.0', page)
+    assert f'covey_canary_decisions_total{{model="echo",reason="{reason}"}} 1.0' in page
 
 
 @pytest.mark.parametrize("is_copy", [False, True])
@@ -112,5 +125,9 @@ def test_it_is_rolled_back_where_a_process_dies(
         else:
             text = f"model echo: the canary, version 2, is rolled back: {why}"
         wait_until(lambda: re.search(text, log.read_text()) is not None)
+        if not is_copy:
+            survivor = next(channel for pid, channel in channels.items() if pid != victim)
+            wait_until(lambda: told_by(survivor)[0] == pb.Model.CANARY_ROLLED_BACK)
+            assert re.fullmatch(why, told_by(survivor)[1])
     assert (choices / "canary-version").exists() is is_copy
     assert (choices / "default-version").read_text() == "1"

@@ -10,7 +10,7 @@ from covey_server.batching.request import Buffer
 from covey_server.errors import ImageTooLarge, InvalidImage, InvalidRequest
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import Catalog, RefusedVersion
-from covey_server.observability.canaries import State
+from covey_server.observability.trial import State
 from covey_server.protocols.classifier.responses import write_result
 from covey_server.system.threads import with_pauses
 
