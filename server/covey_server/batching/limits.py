@@ -70,22 +70,8 @@ class Limits:
         """Lets a call in, and sets its account. Raises Overloaded; then it is not in."""
         with self._lock:
             account, now_ns = self._find(call.principal), self._clock_ns()
-            max_calls, rate = account.allowance.in_flight, account.allowance.requests_per_s
-            if max_calls is not None and account.in_flight >= self._share(max_calls):
-                raise Overloaded(
-                    f"{account.in_flight:,} calls of {_who(account)} are unanswered, as many as it may have at once"
-                    f"{self._divided}; wait for answers before sending more",
-                    refused_for="in_flight",
-                    principal=account.name,
-                )
-            if rate is not None and (wait_ns := self._wait_ns(account.requests_until_ns, 1, rate, now_ns)) > 0:
-                raise Overloaded(
-                    f"{_who(account)} may send {rate:g} requests per second{self._divided} and has sent them; "
-                    f"try again in {_ms(wait_ns):,} ms",
-                    _ms(wait_ns),
-                    refused_for="requests_per_s",
-                    principal=account.name,
-                )
+            if (refusal := self._refuse_call(account, now_ns)) is not None:
+                raise refusal
             account.in_flight += 1
             self._pay(account, 1, 0, now_ns)
         call.account, call.charged_images = account, 0
@@ -94,15 +80,9 @@ class Limits:
         """Counts images of a call that is in. Raises Overloaded; then they are not counted."""
         account = call.account
         with self._lock:
-            rate, now_ns = account.allowance.images_per_s, self._clock_ns()
-            if rate is not None and (wait_ns := self._wait_ns(account.images_until_ns, images, rate, now_ns)) > 0:
-                raise Overloaded(
-                    f"{_who(account)} may send {rate:g} images per second{self._divided}, and {images:,} more "
-                    f"would pass that; try again in {_ms(wait_ns):,} ms",
-                    _ms(wait_ns),
-                    refused_for="images_per_s",
-                    principal=account.name,
-                )
+            now_ns = self._clock_ns()
+            if (refusal := self._refuse_images(account, images, now_ns)) is not None:
+                raise refusal
             self._pay(account, 0, images, now_ns)
         call.charged_images += images
 
@@ -122,6 +102,27 @@ class Limits:
                 self._pay(account, calls, calls * images, now_ns)
         return accounts
 
+    def refusal(self, principal: str, images: int) -> Overloaded | None:
+        """Why a call of so many images would be refused now; None: it would be let in. Counts nothing."""
+        with self._lock:
+            account, now_ns = self._find(principal), self._clock_ns()
+            return self._refuse_call(account, now_ns) or self._refuse_images(account, images, now_ns)
+
+    def sort_out(self, principals: Sequence[str], images: int) -> tuple[list[int], list[int], list[int]]:
+        """The places of calls of so many images each, in the order in which they are to be handled: those of principals
+        with room for all of their calls, interactive ones first, then those of priority batch; and the others."""
+        places: tuple[list[int], list[int], list[int]] = [], [], []
+        with self._lock:
+            now_ns = self._clock_ns()
+            accounts = [self._find(principal) for principal in principals]
+            groups = {
+                account: int(account.is_batch) if self._have_room(account, calls, calls * images, now_ns) else 2
+                for account, calls in Counter(accounts).items()
+            }
+        for place, account in enumerate(accounts):
+            places[groups[account]].append(place)
+        return places
+
     def leave(self, accounts: Sequence[Account]) -> None:
         """Counts out calls that are answered, by the account of each."""
         with self._lock:
@@ -133,6 +134,37 @@ class Limits:
         with self._lock:
             account.in_flight -= 1
             self._pay(account, -1, -images, self._clock_ns())
+
+    def _refuse_call(self, account: Account, now_ns: int) -> Overloaded | None:
+        max_calls, rate = account.allowance.in_flight, account.allowance.requests_per_s
+        if max_calls is not None and account.in_flight >= self._share(max_calls):
+            return Overloaded(
+                f"{account.in_flight:,} calls of {_who(account)} are unanswered, as many as it may have at once"
+                f"{self._divided}; wait for answers before sending more",
+                refused_for="in_flight",
+                principal=account.name,
+            )
+        if rate is not None and (wait_ns := self._wait_ns(account.requests_until_ns, 1, rate, now_ns)) > 0:
+            return Overloaded(
+                f"{_who(account)} may send {rate:g} requests per second{self._divided} and has sent them; "
+                f"try again in {_ms(wait_ns):,} ms",
+                _ms(wait_ns),
+                refused_for="requests_per_s",
+                principal=account.name,
+            )
+        return None
+
+    def _refuse_images(self, account: Account, images: int, now_ns: int) -> Overloaded | None:
+        rate = account.allowance.images_per_s
+        if rate is not None and (wait_ns := self._wait_ns(account.images_until_ns, images, rate, now_ns)) > 0:
+            return Overloaded(
+                f"{_who(account)} may send {rate:g} images per second{self._divided}, and {images:,} more "
+                f"would pass that; try again in {_ms(wait_ns):,} ms",
+                _ms(wait_ns),
+                refused_for="images_per_s",
+                principal=account.name,
+            )
+        return None
 
     def _find(self, principal: str) -> Account:
         allowances = self._allowances

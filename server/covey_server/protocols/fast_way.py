@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from covey_server.batching.limits import Limits
 from covey_server.batching.output import Output
 from covey_server.batching.request import Buffer, Group
 from covey_server.calls.account import Account
@@ -93,8 +94,7 @@ class FastWay:
         size_bytes = len(burst.payloads[0])
         accounts = None if pipeline.limits is None else pipeline.limits.enter_together(burst.principals, form.count)
         if not self._enter(callers, size_bytes, accounts, form.count):
-            for call in burst.calls():
-                handle(self._handler, call)
+            self._handle_apart(form, burst, catalog)
             return
         model = catalog.find(form.name, form.version)
         if pipeline.batcher.may_group(model, form.count * len(burst.payloads)):
@@ -104,6 +104,40 @@ class FastWay:
             if pipeline.batcher.put_group(group):
                 return
         self._put_one_by_one(form, burst, model, accounts)
+
+    def _handle_apart(self, form: Form, burst: Burst, catalog: Catalog) -> None:
+        """Handles calls of one form that are not let in together. What a principal has no room for holds up no other
+        one's calls: those are answered, or queued, before it is refused."""
+        limits = self._pipeline.limits
+        if limits is not None:
+            *with_room, without = limits.sort_out(burst.principals, form.count)
+            groups = [places for places in with_room if places]
+            if without or len(groups) > 1:
+                for places in groups:
+                    self._handle_alike(form, burst.select(places), catalog)
+                    self._pipeline.workers.dispatch()
+                if without:
+                    self._handle_limited(form, burst.select(without), catalog, limits)
+                return
+        for call in burst.calls():
+            handle(self._handler, call)
+
+    def _handle_limited(self, form: Form, burst: Burst, catalog: Catalog, limits: Limits) -> None:
+        """Handles calls of principals that have no room for all of them. One refusal does for all calls of a principal
+        that come behind it: each would ask for the same."""
+        refused: dict[str, tuple[Overloaded, list[Call]]] = {}
+        for call in burst.calls():
+            known = refused.get(call.principal)
+            if known is None:
+                error = limits.refusal(call.principal, form.count)
+                if error is None:
+                    handle(self._handler, call)
+                    continue
+                known = refused[call.principal] = error, []
+            known[1].append(call)
+        for error, calls in refused.values():
+            model = catalog.find(form.name, form.version) if error.refused_for == "images_per_s" else None
+            self._pipeline.turn_away(calls, error, model)
 
     def _enter(
         self, callers: Mapping[str, int], size_bytes: int, accounts: Sequence[Account] | None, images: int

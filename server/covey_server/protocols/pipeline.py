@@ -207,6 +207,15 @@ class Pipeline:
             self._leave_limits(call, error)
             call.fail(answer)
 
+    def turn_away(self, calls: Sequence[Call], error: Overloaded, model: ServedModel | None) -> None:
+        """As `admit`, for calls that are refused alike; `model`: where one is to count them."""
+        self.add_hint(error)
+        answer = status.of(error)
+        self._metrics.count_refusal(error, len(calls))
+        self._metrics.count_answer(model, answer.name, calls[0].peer, len(calls))
+        for call in calls:
+            call.fail(answer)
+
     def deadline_of(self, call: Call) -> int | None:
         """When the answer must be there, by time.monotonic_ns: the caller's deadline or the server's default."""
         if call.deadline_ns is None and self.default_deadline_ns:

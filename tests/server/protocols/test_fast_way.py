@@ -399,6 +399,79 @@ def test_in_overload_all_calls_of_a_burst_are_refused_and_counted(
         assert not any(isinstance(answer, Status) for answer in wait(waiting))
 
 
+class Ordered(Recorded):
+    """A call that says whose it is when it is answered, and with what."""
+
+    def __init__(self, payload: bytes, peer: str, order: list[str]) -> None:
+        super().__init__(payload, peer, time.monotonic_ns(), None)
+        self._order = order
+
+    def reply(self, payload: bytes) -> None:
+        self._order.append(f"{self.peer} OK")
+        super().reply(payload)
+
+    def fail(self, status: Status) -> None:
+        self._order.append(f"{self.peer} {status.name}")
+        super().fail(status)
+
+
+def ask_in_order(
+    server: Server, monkeypatch: pytest.MonkeyPatch, callers: str, **tables: Allowance
+) -> tuple[list[str], list[int], list[str]]:
+    """Calls of these callers that come together: the order in which they are answered, how many together, and the
+    messages of those that are refused."""
+    pipeline = services_of(server).all[0].handlers["Classify"].__self__._pipeline  # type: ignore[attr-defined]
+    model = server.app.repository.catalog.find("echo", 0)
+    monkeypatch.setattr(model, "cost", CostModel({1: 1000.0, 8: 1000.0}))  # so that it runs inline, however busy
+    classify_all(server, [1], top_k=2)
+    server.wait_until_idle()
+    limits = Limits(Allowances(tables, {each: each for each in tables}), clock_ns=lambda: 0)
+    monkeypatch.setattr(pipeline, "limits", limits)
+    payload = pb.ClassifyRequest(pixels=pb.Pixels(data=pixels(1)), top_k=2).SerializeToString()
+    order: list[str] = []
+    together: list[int] = []
+    calls = [Ordered(payload, caller, order) for caller in callers]
+    send(server, {CLASSIFY: calls}, together)
+    answers = wait(calls)
+    admission = server.app._admission
+    for caller, count in admission.unwritten().items():
+        admission.written(count, caller)
+    assert (admission.calls, admission.bytes) == (0, 0)
+    assert {account.in_flight for account in limits._accounts.values()} == {0}
+    return order, together, [answer.message for answer in answers if isinstance(answer, Status)]
+
+
+@pytest.mark.parametrize(
+    ("allowance", "text"),
+    [
+        (Allowance(in_flight=2), "2 calls of 'b' are unanswered"),
+        (Allowance(requests_per_s=2), "'b' may send 2 requests per second"),
+        (Allowance(images_per_s=2), "'b' may send 2 images per second, and 1 more would pass that"),
+    ],
+)
+def test_a_flood_that_is_refused_holds_up_no_other_principal(
+    server: Server, monkeypatch: pytest.MonkeyPatch, allowance: Allowance, text: str
+) -> None:
+    """Its refusals come after the answers of all who have room, also of what arrived behind it; and they are counted
+    as if each call had been refused by itself."""
+    metrics = server.app._metrics
+    before = sum(metrics._refused.values())
+    order, together, messages = ask_in_order(server, monkeypatch, "bbbbba", a=Allowance(), b=allowance)
+    assert order[0] == "a OK"
+    assert together == [1]
+    assert Counter(order[1:]) == {"b OK": 2, "b RESOURCE_EXHAUSTED": 3}
+    assert [text in message for message in messages] == [True] * 3
+    assert sum(metrics._refused.values()) == before + 3
+
+
+def test_priority_batch_comes_behind_what_arrived_with_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each priority on the fast way."""
+    batch = Allowance(priority="batch")
+    order, together, _ = ask_in_order(server, monkeypatch, "bbba", a=Allowance(), b=batch)
+    assert order == ["a OK", "b OK", "b OK", "b OK"]
+    assert together == [1, 3]
+
+
 def test_forms_are_forgotten_when_the_models_change(tmp_path: Path, write_echo_model: WriteModel) -> None:
     write_echo_model(tmp_path, classes=10)
     with running_servers("native") as start:
