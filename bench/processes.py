@@ -128,7 +128,7 @@ def echo_server(answer_bytes: int) -> Iterator[Server]:
 
 
 @contextmanager
-def covey_server(models: Path, front: str, log: Path, flags: Sequence[str] = ()) -> Iterator[Server]:
+def covey_server(models: Path | str, front: str, log: Path, flags: Sequence[str] = ()) -> Iterator[Server]:
     """The server under test, on free ports, once it says that it is ready. Writes its log to `log`.
 
     Raises:

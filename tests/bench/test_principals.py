@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench import principals
@@ -20,3 +24,14 @@ def test_limits_hold_the_flooding_principal_only(tmp_path: Path, write_echo_mode
     assert limited.flood_per_s < rows["as much as it likes"].flood_per_s
     for row in rows.values():
         assert row.ratio == row.beside_ms / row.alone_ms
+
+
+def test_only_the_floods_generator_gives_way() -> None:
+    def start() -> str:
+        principals.give_way()
+        return subprocess.check_output([sys.executable, "-c", "import os; print(os.nice(0))"], text=True).strip()
+
+    before = os.nice(0)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(start).result() == "19"
+    assert os.nice(0) == before
