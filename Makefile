@@ -71,10 +71,11 @@ fuzz: setup ## send 200,000 mutated requests to a running server, on each gRPC f
 mutate: setup ## put 100 small faults into the code, one at a time, and see whether tests notice: hours; COUNT=20, SEED=2
 	$(BIN)/python -m tests.mutation --count $(COUNT) --seed $(SEED)
 
-check: setup ## lint, formatting, types, generated code, documentation
+check: setup ## lint, formatting, types, spelling, generated code, documentation
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/codespell *.md Makefile pyproject.toml bench clients deploy docs export proto server tests
 	$(BIN)/python proto/generate.py --check
 	@if command -v $(TSC) >/dev/null; then $(TSC) -p tests/page/jsconfig.json; else echo "no $(TSC): the types of the page's modules are not checked"; fi
 	$(DOCS)

@@ -34,8 +34,8 @@ from covey_reports import language
 from covey_reports.places import Answer, Places
 
 # Okabe, Ito: Color universal design (2008); those that stand out on white and on black alike.
-BLUE, VERMILLION, GREEN, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9"
-COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, SKY)
+BLUE, VERMILION, GREEN, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9"
+COLOURS = (BLUE, VERMILION, GREEN, ORANGE, SKY)
 _MARKERS, _DASHES = "oDs^v", ("-", "--")
 MAX_SERIES = len(COLOURS) * len(_DASHES)  # that one chart can tell apart
 INK = "#0a0b0c"  # stands for the page's own text colour, which differs between light and dark

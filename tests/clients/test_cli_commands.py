@@ -44,7 +44,7 @@ def test_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("predict", ". Did you mean covey classify?"),
         ("benchmark", ". Did you mean covey load?"),
-        ("clasify", ". Did you mean covey classify?"),
+        ("clasify", ". Did you mean covey classify?"),  # codespell:ignore
         ("xyzzy", "; expected one of classify, "),
     ],
 )

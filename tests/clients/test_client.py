@@ -85,8 +85,8 @@ def test_results_are_values_that_can_be_copied(client: covey.Client, copied: typ
     made = covey.Classification(result.classes, None, "digits", 3, timing)
     assert (made, hash(made), repr(made)) == (result, hash(result), repr(result))
     assert made.label == "cat"
-    with pytest.raises(AttributeError, match="'Classification' object has no attribute 'lable'"):
-        _ = result.lable
+    with pytest.raises(AttributeError, match="'Classification' object has no attribute 'lable'"):  # codespell:ignore
+        _ = result.lable  # codespell:ignore
 
 
 def test_every_kind_of_image_arrives_as_what_it_is(

@@ -214,7 +214,7 @@ class TestWords:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("shfit", "no augmentation is named 'shfit'. Did you mean shift"),
+            ("shfit", "no augmentation is named 'shfit'. Did you mean shift"),  # codespell:ignore
             ("", "no augmentation is named ''"),
             ("shift=much", "augmentation shift: expected a number from 0 to .*, got 'much'"),
             ("shift=nan", "augmentation shift: expected a number from 0 to .*, got 'nan'"),

@@ -142,7 +142,7 @@ def test_the_command(published: Published, tmp_path: Path, capsys: pytest.Captur
         (["--dataset", "demo"], "demo has (5, 5, 1)"),
         (["--dataset", "sample", "--unknown", "demo"], "--unknown demo has images of (5, 5, 1)"),
         (["--dataset", "sample", "--unknown", "sample"], "is the data set that the model knows"),
-        (["--dataset", "sampel"], "Did you mean sample"),
+        (["--dataset", "sampel"], "Did you mean sample"),  # codespell:ignore
     ],
 )
 def test_wrong_input_is_explained(

@@ -143,7 +143,7 @@ def test_nothing_random_is_used_up_and_the_mode_is_kept() -> None:
             r"no module 'torchvison' .* Did you mean torchvision:resnet18\? Expected torchvision:NAME",
         ),
         (":fixed", "there is no module '' in"),
-        ("own_networks:everyting", r"no function of own_networks is named 'everyting'. Did you mean everything\?"),
+        ("own_networks:everythingg", r"no function of own_networks is named 'everythingg'. Did you mean everything\?"),
         ("own_networks:", r"no function of own_networks is named ''"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from covey_export.checkpoint import Epoch
 from covey_export.reports.drawing.curves import draw_curves
 from covey_reports import canvas
-from covey_reports.canvas import BLUE, VERMILLION
+from covey_reports.canvas import BLUE, VERMILION
 
 STEEP = tuple(Epoch(10 / (place + 1) ** 2, 0.5, 0.5, 9 / (place + 1) ** 2) for place in range(20))
 
@@ -33,14 +33,14 @@ def test_labels_of_a_logarithmic_axis_are_plain_numbers() -> None:
 
 def test_both_axes_give_training_and_test_images_the_same_colours() -> None:
     svg = _svg(STEEP)
-    assert [points for points in _lines(svg, VERMILLION) if points > 3] == [20, 20]
+    assert [points for points in _lines(svg, VERMILION) if points > 3] == [20, 20]
     assert [points for points in _lines(svg, BLUE) if points > 3] == [20, 20]
 
 
 def test_losses_that_were_printed_within_epochs_are_drawn() -> None:
     running = tuple((step / 6, 2.3 - step / 10) for step in range(1, 7))
     svg = _svg((Epoch(2.0, 0.3, 0.4, 1.8, running), Epoch(1.4, 0.5, 0.5, 1.3, running)))
-    assert max(_lines(svg, VERMILLION)) == 12
+    assert max(_lines(svg, VERMILION)) == 12
 
 
 @pytest.mark.parametrize("history", [(Epoch(1.0, 0.5, 0.5),), (Epoch(1.0, 0.5, 0.5), Epoch(0.5, 0.6, 0.6, 0.7))])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from covey_load.measurement import Capacity
 from covey_proto.wording import plural
 from covey_reports import canvas
-from covey_reports.canvas import BLUE, INK, VERMILLION, Picture
+from covey_reports.canvas import BLUE, INK, VERMILION, Picture
 
 _CAPTION = (
     "Each mark is a rate that was tried, with Poisson arrivals. On or above the line enough calls were answered within "
@@ -17,7 +17,7 @@ def draw_capacity(capacity: Capacity) -> Picture:
     """Draws a search that tried at least one rate."""
     figure = canvas.figure(2.8)
     axes = figure.subplots()
-    for holds, title, colour, marker in ((True, "held", BLUE, "o"), (False, "did not hold", VERMILLION, "x")):
+    for holds, title, colour, marker in ((True, "held", BLUE, "o"), (False, "did not hold", VERMILION, "x")):
         points = [(rate, share) for rate, share in capacity.tried if (share >= capacity.share) is holds]
         if points:
             axes.plot(*zip(*points, strict=True), marker, color=colour, label=title)

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 
 from covey_load.measurement import Interval, Run
 from covey_reports import canvas
-from covey_reports.canvas import BLUE, GREEN, INK, VERMILLION, Picture
+from covey_reports.canvas import BLUE, GREEN, INK, VERMILION, Picture
 
-_LINES = (("max_ms", "largest", VERMILLION), ("p99_ms", "p99", GREEN), ("p50_ms", "p50", BLUE))
+_LINES = (("max_ms", "largest", VERMILION), ("p99_ms", "p99", GREEN), ("p50_ms", "p50", BLUE))
 _GAP_S = 0.5  # between two runs
 _MAX_MARKED = 120  # seconds up to which each has its marker
 _CAPTION = (
@@ -61,4 +61,4 @@ def _draw_run(axes: Axes, intervals: Sequence[Interval], begin_s: float) -> None
     if failed:
         at_bottom = axes.get_xaxis_transform()
         heights = [0.02] * len(failed)
-        axes.plot(failed, heights, "x", color=VERMILLION, transform=at_bottom, label="calls failed")
+        axes.plot(failed, heights, "x", color=VERMILION, transform=at_bottom, label="calls failed")

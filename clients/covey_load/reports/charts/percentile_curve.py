@@ -15,7 +15,7 @@ from covey_load.reports import words
 from covey_load.reports.charts import selection
 from covey_proto.wording import plural
 from covey_reports import canvas
-from covey_reports.canvas import BLUE, VERMILLION, Picture
+from covey_reports.canvas import BLUE, VERMILION, Picture
 
 _MAX_LINES = 10
 _TICKS = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999)
@@ -36,7 +36,7 @@ def draw_percentile_curve(runs: Sequence[Run]) -> Picture:
     axes = figure.subplots()
     if len(runs) == 1:
         _line(axes, runs[0].response, BLUE, "response time")
-        _line(axes, runs[0].service, VERMILLION, "service time", dashes="--")
+        _line(axes, runs[0].service, VERMILION, "service time", dashes="--")
         note = _BOTH
     else:
         shown = selection.choose([*zip(words.numbered_names(runs), runs, strict=True)], _MAX_LINES)

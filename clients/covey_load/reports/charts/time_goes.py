@@ -10,13 +10,13 @@ from covey_load.reports.charts import selection
 from covey_load.reports.figures import FIGURES
 from covey_proto.wording import plural
 from covey_reports import canvas
-from covey_reports.canvas import BLUE, INK, ORANGE, SKY, VERMILLION, Picture
+from covey_reports.canvas import BLUE, INK, ORANGE, SKY, VERMILION, Picture
 
 _STAGES = (
     ("lag_mean_ms", "late to be sent", INK),
     ("outside_ms", "outside the server", SKY),
     ("decode_ms", "decode", ORANGE),
-    ("queue_ms", "queue", VERMILLION),
+    ("queue_ms", "queue", VERMILION),
     ("compute_ms", "compute", BLUE),
 )
 _CAPTION = (

@@ -18,7 +18,7 @@ from covey_export.datasets.dataset import Images
 from covey_export.reports.drawing.tiles import brighten
 from covey_export.reports.layers import Layer, Recording, lay_in_rows
 from covey_reports import canvas
-from covey_reports.canvas import BLUE, INK, VERMILLION, Picture
+from covey_reports.canvas import BLUE, INK, VERMILION, Picture
 from covey_reports.language import say
 
 MAX_LAYERS = 7
@@ -140,7 +140,7 @@ class _Scene:
         ends = []
         for label, row in zip(shown, rows, strict=True):
             share, height = float(probabilities[label]), 0.68 * _ROW_INCHES
-            colour = VERMILLION if label == np.argmax(probabilities) else BLUE
+            colour = VERMILION if label == np.argmax(probabilities) else BLUE
             self._axes.add_patch(
                 Rectangle((bars, row - height / 2), max(share * _BAR_INCHES, 0.01), height, color=colour, linewidth=0.3)
             )

@@ -12,15 +12,15 @@ from covey_export.architecture.steps import Step
 from covey_export.datasets.dataset import Images
 from covey_export.reports.drawing.tiles import brighten
 from covey_reports import canvas
-from covey_reports.canvas import BLUE, GREEN, ORANGE, SKY, VERMILLION, Picture
+from covey_reports.canvas import BLUE, GREEN, ORANGE, SKY, VERMILION, Picture
 from covey_reports.language import say, sentences
 
 MAX_BLOCKS = 16
 _COLOURS = {
     "input": "#888888",
     "convolution": BLUE,
-    "max_pooling": VERMILLION,
-    "average_pooling": VERMILLION,
+    "max_pooling": VERMILION,
+    "average_pooling": VERMILION,
     "fully_connected": GREEN,
     "concatenation": ORANGE,
     "addition": SKY,

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from covey_export.reports.findings import Findings
 from covey_reports import canvas
-from covey_reports.canvas import BLUE, INK, VERMILLION, Picture
+from covey_reports.canvas import BLUE, INK, VERMILION, Picture
 from covey_reports.language import say, sentences
 
 MAX_ROWS = 40
@@ -44,7 +44,7 @@ def draw_class_accuracy(findings: Findings) -> Picture:
     for place, row in enumerate(rows):
         share = shares[row]
         axes.text(1.02, place, say("no test images") if share is None else f"{share:.1%}", va="center", fontsize=9)
-    axes.axvline(findings.accuracy, color=VERMILLION, linestyle="--", linewidth=1.5)
+    axes.axvline(findings.accuracy, color=VERMILION, linestyle="--", linewidth=1.5)
     axes.set_xlim(0, 1)
     canvas.percent(axes.xaxis)
     which = say("accuracy")

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from covey_export.checkpoint import Epoch
 from covey_reports import canvas, places
-from covey_reports.canvas import BLUE, VERMILLION, Picture
+from covey_reports.canvas import BLUE, VERMILION, Picture
 from covey_reports.language import counted, say, sentences
 
 _MAX_MARKED = 30  # epochs up to which each one has its marker
@@ -35,13 +35,13 @@ def draw_curves(history: Sequence[Epoch]) -> tuple[Picture, Picture]:
     training, test = say(_TRAINING), say(_TEST)
     running = [(place + share, loss) for place, epoch in enumerate(history) for share, loss in epoch.running]
     if running:
-        losses.plot(*zip(*running, strict=True), color=VERMILLION, linestyle="--", label=training)
+        losses.plot(*zip(*running, strict=True), color=VERMILION, linestyle="--", label=training)
     else:
-        _line(losses, [epoch.loss for epoch in history], VERMILLION, training, "s--")
+        _line(losses, [epoch.loss for epoch in history], VERMILION, training, "s--")
     test_losses = [epoch.test_loss for epoch in history if epoch.test_loss is not None]
     if len(test_losses) == len(history):  # else the training began before they were measured
         _line(losses, test_losses, BLUE, test, "o-")
-    _line(accuracies, [epoch.train_accuracy for epoch in history], VERMILLION, training, "s--")
+    _line(accuracies, [epoch.train_accuracy for epoch in history], VERMILION, training, "s--")
     _line(accuracies, _test_accuracies(history), BLUE, test, "o-")
     first, last = history[0], history[-1]
     ended = say("On the test images it ended at {loss:.3f}.", loss=last.test_loss) if last.test_loss is not None else ""

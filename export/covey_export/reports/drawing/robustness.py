@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from covey_reports import canvas, places
-from covey_reports.canvas import BLUE, GREEN, ORANGE, VERMILLION, Picture
+from covey_reports.canvas import BLUE, GREEN, ORANGE, VERMILION, Picture
 from covey_reports.language import say
 
-_LINES = (("o-", BLUE), ("s--", VERMILLION), ("^-", GREEN), ("D--", ORANGE))
+_LINES = (("o-", BLUE), ("s--", VERMILION), ("^-", GREEN), ("D--", ORANGE))
 
 
 def draw_robustness(accuracy: float, worse: Mapping[str, Sequence[float]]) -> Picture:

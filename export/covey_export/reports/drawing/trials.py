@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from covey_export.trials.trial import Trial
 from covey_reports import canvas, places
-from covey_reports.canvas import BLUE, VERMILLION, Picture
+from covey_reports.canvas import BLUE, VERMILION, Picture
 from covey_reports.language import say, sentences
 
 MAX_LINES = canvas.MAX_SERIES  # variants whose curves are drawn, the most accurate ones
@@ -67,7 +67,7 @@ def draw_gaps(trials: Sequence[Trial], images: str) -> Picture | None:
         clean = trial.accuracy + (trial.gap or 0.0)
         axes.plot([trial.accuracy, clean], [row, row], color=canvas.INK, alpha=0.3, linewidth=3)
         axes.plot(trial.accuracies, [row] * len(trial.accuracies), "o", color=BLUE, markersize=5, label=images)
-        axes.plot([clean], [row], "s", color=VERMILLION, markersize=5, label=say("training images, without dropout"))
+        axes.plot([clean], [row], "s", color=VERMILION, markersize=5, label=say("training images, without dropout"))
     canvas.name_rows(axes, canvas.drawable([trial.variant.title for trial in shown], 48))
     canvas.percent(axes.xaxis)
     axes.grid(axis="x")
