@@ -1,4 +1,4 @@
-"""docs/learn: commands are understood, the quick ones run and print what is said, figures stand in training.md."""
+"""docs/learn: networks are there, the quick commands run and print what is said, figures stand in training.md."""
 
 from __future__ import annotations
 
@@ -10,26 +10,22 @@ from pathlib import Path
 import pytest
 from bench.processes import ROOT
 from tests.clients import docs_runner
+from tests.docs import pages
 
-from covey.cli import main as covey
 from covey_export.__main__ import main as covey_export
 from covey_export.cli import parser
 from covey_export.networks import find_network
 from covey_export.trials import variants
-from covey_server.command_line import parse
 
 LEARN = ROOT / "docs" / "learn"
 PAGES = sorted(LEARN.glob("*.md"))  # the Chinese ones have the same code, see below
-SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"^```sh\n([^`]*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NEW = {"mynet": "cifar-net", "mydeep": "mnist-deep", "mylenet": "lenet"}  # what the pages have their readers make
 
 
 def commands(page: Path) -> list[list[str]]:
     """The words of each command, in their order."""
-    blocks = SHELL.findall(page.read_text(encoding="utf-8"))
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    return [words for line in lines if (words := shlex.split(line, comments=True))]
+    return [words for block in pages.blocks(page, "sh") for words in pages.commands(block.text)]
 
 
 def named(page: Path) -> str:
@@ -39,26 +35,6 @@ def named(page: Path) -> str:
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=named)
-def test_commands_have_the_options_that_they_are_given(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = commands(page)
-    assert found
-    for words in found:
-        if words[0] == "covey-export":
-            options = parser.build().parse_args(words[1:])
-            variants.combine(getattr(options, "vary", []))
-        elif words[0] == "covey-server":
-            Path("models").mkdir(exist_ok=True)
-            parse(words[1:], {})
-        elif words[0] == "covey":
-            with pytest.raises(SystemExit):
-                covey([words[1], "--help"])
-            known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
-            assert {word for word in words if word.startswith("--")} <= known, words
-        else:
-            assert words[0] in ("make", ".", "curl"), words
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
