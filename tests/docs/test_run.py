@@ -39,6 +39,7 @@ NOT_RUN: Mapping[str, str] = {  # a command that begins so
     r"torchrun |covey-export ": "trains for minutes; what is quick runs in test_learn.py, without a process for each",
     r"covey import |python -m tf2onnx": "needs a network from elsewhere: tests/export/importing",
     r"covey load |covey doctor|python -m bench": "measures for a while: tests/load, tests/bench",
+    r"python docs/examples/(?:product_|defect_)": "needs models of their own: test_examples.py",
     r"covey label ": "asks somebody: tests/clients/labelling",
 }
 NOT_RUN_PYTHON: Mapping[str, str] = {  # a block with this in it
@@ -73,6 +74,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(folder / "flowers.mar", "w") as archive:
         archive.writestr("MAR-INF/MANIFEST.json", "{}")
     (folder / ".venv").symlink_to(sys.prefix)
+    (folder / "docs" / "examples").symlink_to(ROOT / "docs" / "examples")
     return folder
 
 

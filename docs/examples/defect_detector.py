@@ -1,0 +1,41 @@
+"""Parts on a belt, checked for defects: python defect_detector.py IMAGES [HOST:PORT]
+
+A defect that passes costs more than a good part that somebody looks at, so the more probable class is not the answer:
+two thresholds on the probability of a defect part what passes, what is rejected, and what a person decides. The exit
+code is 1 if a part was rejected, 2 if one is left to a person.
+
+Start the server with --capture captures --capture-below 0.9: it keeps the images it was unsure of, to be labelled
+(covey label captures/parts) and trained on.
+"""
+
+import sys
+from pathlib import Path
+
+import covey
+
+PASS_BELOW = 0.1  # one in ten of the parts just below it has a defect: choose both on images that you have labelled
+REJECT_FROM = 0.9
+
+
+def verdict(answer: covey.Classification) -> str:
+    """`pass`, `reject`, or `look` for what a person decides."""
+    if answer.error:
+        return "look"
+    defect = next(each.probability for each in answer.classes if each.label == "defect")
+    if defect >= REJECT_FROM:
+        return "reject"
+    return "pass" if defect < PASS_BELOW else "look"
+
+
+def main(folder: str, target: str = "localhost:8001") -> int:
+    images = sorted(Path(folder).glob("*.png"))
+    verdicts = []
+    with covey.Client(target) as client:
+        for path, answer in zip(images, client.classify_many(images, model="parts", top_k=2), strict=True):
+            verdicts.append(verdict(answer))
+            print(f"{path.name}: {verdicts[-1]}")
+    return 2 if "look" in verdicts else int("reject" in verdicts)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
