@@ -114,11 +114,23 @@ def test_files_in_commands_are_there(page: Path) -> None:
     assert [each for each in sorted(found) if not (ROOT / each[1]).exists()] == []
 
 
+def anchors(page: Path) -> set[str]:
+    """Of its headings, as the site makes them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    words = [re.sub(r"[^\w\s-]", "", re.sub(r"\]\(.*?\)", "", heading)).strip().lower() for heading in headings]
+    return {re.sub(r"[-\s]+", "-", each) for each in words}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=named)
-def test_links_lead_to_files(page: Path) -> None:
+def test_links_lead_to_files_and_headings(page: Path) -> None:
     """Also of the pages that are not on the site, whose links test_site holds."""
-    links = re.findall(r"\]\((?!https?:|mailto:)([^)#\s]+)", page.read_text(encoding="utf-8"))
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    broken = []
+    for path, anchor in re.findall(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text("utf-8")):
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+            broken.append(f"{path}#{anchor}")
+    assert broken == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

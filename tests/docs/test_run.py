@@ -131,6 +131,13 @@ def test_what_a_page_tells_to_run_runs(page: Path, place: Path, server: Server) 
         assert "classify docs/digit.png" not in script or re.search(r"\b7\b", printed), block
 
 
+def test_the_sample_answers_what_readme_says(place: Path, server: Server) -> None:
+    (block,) = blocks(ROOT / "README.md", "python")
+    said = re.search(r"# (7 0\.\d+)\.\.\. by the sample", block.text)
+    assert said is not None
+    assert run(PYTHON, place, server, block.text).startswith(said[1])
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 def test_certificates_and_tokens_are_made_and_used_as_the_page_says(place: Path, server: Server) -> None:
     page = next(page for page in PAGES if page.name == "security.md")
