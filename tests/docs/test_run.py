@@ -117,6 +117,7 @@ PAGES_RUN = [
 ]
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 @pytest.mark.parametrize("page", PAGES_RUN, ids=named)
 def test_what_a_page_tells_to_run_runs(page: Path, place: Path, server: Server) -> None:
     (place / "answers.parquet").unlink(missing_ok=True)
