@@ -19,7 +19,7 @@ SEED ?= 1
 # Not --quiet: it hides warnings, and --strict then no longer sees them. The variable silences a notice of the theme.
 DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-.PHONY: help setup demo serve test test-docker test-swarm test-kubernetes test-recipes test-release test-gpu fuzz mutate check format docs proto sample-model dist release-tools release-environment sbom licences audit bench soak image up down clean
+.PHONY: help setup demo serve test test-docker test-swarm test-kubernetes test-ray test-recipes test-release test-gpu fuzz mutate check format docs proto sample-model dist release-tools release-environment sbom licences audit bench soak image up down clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ test: setup ## run all tests; COVERAGE=1: and print what they do not reach
 test-kubernetes: setup ## validate and try the manifests of Kubernetes and the Helm chart, without a cluster; installs 500 MB of tools
 	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[kubernetes]'
 	$(BIN)/python -m pytest tests/deploy/kubernetes
+
+test-ray: setup ## run covey batch on two Ray nodes of this machine, and kill one in the middle; installs 200 MB
+	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[ray]'
+	$(BIN)/python -m pytest tests/server/offline/test_ray.py
 
 test-docker: setup ## build the images and run them, with Docker: ten minutes, 10 GB
 	$(BIN)/python -m pytest -m docker tests/deploy

@@ -63,11 +63,23 @@ def build(environment: Mapping[str, str]) -> Parser:
     add("--image-column", default="image", metavar="NAME", help="of Parquet: the images (default: %(default)s)")
     add("--key-column", default="", metavar="NAME", help="of Parquet: their keys (default: FILE:ROW)")
     add(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="where: on this machine (default), or on the nodes of a Ray cluster",
+    )
+    add(
+        "--ray-address",
+        default="",
+        metavar="HOST:PORT",
+        help="of the cluster (default: RAY_ADDRESS, else the one here)",
+    )
+    add(
         "--workers",
         type=_number,
         default=0,
         metavar="N",
-        help="images worked on at once (default: one per usable core)",
+        help="images worked on at once (default: one per usable core; with Ray as many as the cluster has CPUs)",
     )
     add("--parallel", choices=("auto", "processes", "threads"), default="auto", help="what workers are (default: auto)")
     add("--batch-size", type=_number, default=0, metavar="N", help="images in a batch (default: as many as pay)")

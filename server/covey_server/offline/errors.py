@@ -20,3 +20,10 @@ def no_pyarrow(purpose: str) -> InvalidConfiguration:
     return InvalidConfiguration(
         f"{purpose} needs the package pyarrow, which is not installed here: pip install 'covey-serve[batch]'"
     )
+
+
+def no_ray() -> InvalidConfiguration:
+    """The error where ray is missing."""
+    return InvalidConfiguration(
+        "--engine ray needs the package ray, which is not installed here: pip install 'covey-serve[cpu,ray]'"
+    )

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, Self, TextIO
+from typing import Any, Literal, TextIO
 
 from covey_proto import __version__, layout
+from covey_proto.image_formats import Format
 from covey_proto.progress import Progress
 from covey_proto.wording import plural
 from covey_server.config import Config
@@ -20,17 +19,20 @@ from covey_server.errors import EngineFailed, InvalidConfiguration, NoModels, Re
 from covey_server.images import decode_budget, image_formats
 from covey_server.inference import devices, engine
 from covey_server.models import choice_files
+from covey_server.offline import errors
 from covey_server.offline.answers import Answers, ClassifyOptions, Facts
+from covey_server.offline.chunk_pool import ChunkPool
+from covey_server.offline.chunks import chunk_images, chunked
 from covey_server.offline.errors import BadSource, Stopped
 from covey_server.offline.parts import Parts
 from covey_server.offline.rows import Layout, row_format_of
+from covey_server.offline.signals import Interrupted, Signals
 from covey_server.offline.sources import opening
-from covey_server.offline.sources.source import Source
+from covey_server.offline.sources.source import Source, with_contents
 from covey_server.offline.worker import Settings
-from covey_server.offline.worker_pool import Chunk, Kind, WorkerPool
+from covey_server.offline.worker_pool import Kind, WorkerPool
 from covey_server.system.signals import INTERRUPTED
 
-_CHUNK_IMAGES, _CHUNK_BYTES, _CHUNK_MS = 256, 8 << 20, 1000.0  # at most, but a batch at least
 _PART_BYTES, _PART_S = 32 << 20, 30.0  # a part is written at the latest then
 _GIVEN = 5  # labels in a row by default, where they do not exclude each other
 
@@ -49,15 +51,13 @@ class Job:
     key_column: str
     max_image_bytes: int
     workers: int
+    engine: Literal["local", "ray"]
+    ray_address: str  # "": RAY_ADDRESS, or the cluster on this machine
     parallel: Kind
     batch_size: int
     part_images: int
     restart: bool
     strict: bool
-
-
-class Interrupted(Exception):
-    """A signal ended the batch."""
 
 
 def run(job: Job, output: TextIO) -> int:
@@ -67,25 +67,11 @@ def run(job: Job, output: TextIO) -> int:
     row_format = row_format_of(job.to)
     source = opening.open_source(job.source, formats, job.image_column, job.key_column, job.max_image_bytes)
     model = model_file(job.model)
-    devices.refuse_mixed_installation()
-    device = devices.choose(config.device, engine.available_providers(), engine.probe)
-    if device.fallback:
-        print(f"running on {device.name} in place of CUDA: {device.fallback}", file=sys.stderr)
-    workers = job.workers or devices.usable_cores()
-    settings = Settings(
-        model,
-        device,
-        formats,
-        config.max_image_pixels,
-        job.max_image_bytes,
-        decode_budget.limit(config.max_decode_bytes).free_bytes,
-        workers,
-        job.batch_size,
-    )
+    open_pool = _local_pool(job, model, formats) if job.engine == "local" else _ray_pool(job, model, formats)
     parts = Parts(job.to, row_format, restart=job.restart)
     try:
-        with _Signals() as signals:
-            pool = WorkerPool(settings, workers, job.parallel, signals.check)
+        with Signals() as signals:
+            pool = open_pool(signals.check)
             try:
                 return _Run(job, source, parts, pool, signals.check).run(model, output)
             finally:
@@ -94,8 +80,44 @@ def run(job: Job, output: TextIO) -> int:
         parts.close()
 
 
+def _local_pool(job: Job, model: Path, formats: tuple[Format, ...]) -> Callable[[Callable[[], None]], ChunkPool]:
+    """Opens workers on this machine, with what they are to call while they wait. Raises StartupError."""
+    config = job.config
+    if job.ray_address:
+        raise InvalidConfiguration(f"--ray-address {job.ray_address}: goes with --engine ray only; give both, or none")
+    devices.refuse_mixed_installation()
+    device = devices.choose(config.device, engine.available_providers(), engine.probe)
+    if device.fallback:
+        print(f"running on {device.name} in place of CUDA: {device.fallback}", file=sys.stderr)
+    workers = job.workers or devices.usable_cores()
+    decode_bytes = decode_budget.limit(config.max_decode_bytes).free_bytes
+    settings = Settings(
+        model, device, formats, config.max_image_pixels, job.max_image_bytes, decode_bytes, workers, job.batch_size
+    )
+    return lambda check: WorkerPool(settings, workers, job.parallel, check)
+
+
+def _ray_pool(job: Job, model: Path, formats: tuple[Format, ...]) -> Callable[[Callable[[], None]], ChunkPool]:
+    """Opens workers on a cluster, with what they are to call while they wait. Raises StartupError."""
+    config = job.config
+    try:
+        from covey_server.offline.ray_pool import RayPool
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise errors.no_ray() from None
+    if config.device not in ("auto", "cpu"):
+        raise InvalidConfiguration(f"--device {config.device}: on a Ray cluster models run on CPUs only; leave it out")
+    if job.parallel != "auto":
+        raise InvalidConfiguration(
+            f"--parallel {job.parallel}: with --engine ray workers are processes of Ray's; leave it out"
+        )
+    settings = Settings(model, devices.CPU, formats, config.max_image_pixels, job.max_image_bytes, 0, 1, job.batch_size)
+    return lambda check: RayPool(job.ray_address, settings, config.max_decode_bytes, job.workers, check)
+
+
 class _Run:
-    def __init__(self, job: Job, source: Source, parts: Parts, pool: WorkerPool, check: Callable[[], None]) -> None:
+    def __init__(self, job: Job, source: Source, parts: Parts, pool: ChunkPool, check: Callable[[], None]) -> None:
         self._job = job
         self._source = source
         self._parts = parts
@@ -161,7 +183,10 @@ class _Run:
         source, parts = self._source, self._parts
         progress = Progress(source.total, unit="image", done=parts.position)
         blocks: list[tuple[list[str], Answers]] = []
-        chunks = chunked(source, parts.position, chunk_images(facts, self._job.part_images))
+        entries = source.entries(parts.position)
+        if not self._pool.reads_files:
+            entries = with_contents(entries, self._job.max_image_bytes)
+        chunks = chunked(entries, chunk_images(facts, self._job.part_images))
         try:
             self._began_s = part_began_s = time.monotonic()
             for block in self._pool.answers(chunks, options, facts.batch_size):
@@ -197,10 +222,9 @@ class _Run:
         tally = self._parts.tally
         seconds = max(1e-9, time.monotonic() - self._began_s)
         done = tally.images - already_done
-        kind = "processes" if self._pool.uses_processes else "threads"
         print(
             f"{plural(done, 'image')} in {seconds:,.1f} s: {done / seconds:,.0f} images/s on {facts.device}, "
-            f"{self._pool.workers} {kind}, batches of {facts.batch_size}",
+            f"{self._pool.description}, batches of {facts.batch_size}",
             file=output,
         )
         if already_done:
@@ -212,27 +236,6 @@ class _Run:
             print(f"left out, as they are no images by their names: {counted}", file=output)
         print("\n".join(tally.lines(facts.labels, facts.abstains)), file=output)
         return 1 if self._job.strict and tally.failures else 0
-
-
-def chunk_images(facts: Facts, part_images: int = _CHUNK_IMAGES) -> int:
-    """The number of images of a chunk: whole batches, no more than a part has, and about a second of computing at most,
-    so that neither Ctrl-C nor chunks in the queue wait for long."""
-    batches = min(_CHUNK_IMAGES, part_images, _CHUNK_MS / max(1e-6, facts.image_ms)) // facts.batch_size
-    return facts.batch_size * max(1, int(batches))
-
-
-def chunked(source: Source, start: int, images: int) -> Iterator[Chunk]:
-    """The entries from `start` on, in chunks of so many images, of fewer where they are large."""
-    chunk, size_bytes = Chunk([], []), 0
-    for key, image in source.entries(start):
-        chunk.keys.append(key)
-        chunk.images.append(image)
-        size_bytes += len(image) if isinstance(image, bytes) else 0
-        if len(chunk.keys) == images or size_bytes >= _CHUNK_BYTES:
-            yield chunk
-            chunk, size_bytes = Chunk([], []), 0
-    if chunk.keys:
-        yield chunk
 
 
 def model_file(model: Path) -> Path:
@@ -271,28 +274,3 @@ def _metadata(identity: dict[str, Any], facts: Facts) -> dict[str, Any]:
 def _is_full(blocks: list[tuple[list[str], Answers]], images: int) -> bool:
     rows = sum(len(keys) for keys, _ in blocks)
     return rows >= images or sum(answers.nbytes for _, answers in blocks) + 100 * rows > _PART_BYTES
-
-
-class _Signals:
-    """While entered, SIGINT and SIGTERM end the run in order; a second one ends the process at once."""
-
-    def __init__(self) -> None:
-        self._requested = False
-
-    def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def check(self) -> None:
-        """Raises Interrupted once a signal came."""
-        if self._requested:
-            raise Interrupted
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._requested:
-            raise KeyboardInterrupt
-        self._requested = True

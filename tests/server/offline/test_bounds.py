@@ -13,10 +13,11 @@ from tests.server.offline.helpers import CLASSES, png
 from covey_proto import image_formats
 from covey_server.inference.devices import CPU
 from covey_server.offline.answers import ClassifyOptions
-from covey_server.offline.job import _CHUNK_BYTES, chunk_images, chunked
+from covey_server.offline.chunk_pool import CHUNKS_PER_WORKER
+from covey_server.offline.chunks import _CHUNK_BYTES, chunk_images, chunked
 from covey_server.offline.sources.source import Entry
 from covey_server.offline.worker import Settings
-from covey_server.offline.worker_pool import CHUNKS_PER_WORKER, WorkerPool
+from covey_server.offline.worker_pool import WorkerPool
 
 COUNT, WORKERS = 5_000, 2
 
@@ -54,7 +55,7 @@ def test_a_source_is_read_no_faster_than_its_images_are_answered(tmp_path: Path,
         size = chunk_images(facts)
         answered = most = 0
         for keys, answers in pool.answers(
-            chunked(source, 0, size), ClassifyOptions(1, distribution=False), facts.batch_size
+            chunked(source.entries(0), size), ClassifyOptions(1, distribution=False), facts.batch_size
         ):
             most = max(most, source.taken - answered)
             assert answers.classes[:, 0].tolist() == [int(key) % CLASSES for key in keys]
@@ -67,5 +68,5 @@ def test_a_source_is_read_no_faster_than_its_images_are_answered(tmp_path: Path,
 
 def test_large_images_travel_in_small_chunks() -> None:
     image = bytes(_CHUNK_BYTES // 3)
-    sizes = [len(chunk.keys) for chunk in chunked(Endless([image]), COUNT - 10, 256)]
+    sizes = [len(chunk.keys) for chunk in chunked(Endless([image]).entries(COUNT - 10), 256)]
     assert sizes == [4, 4, 2]

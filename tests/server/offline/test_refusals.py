@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,19 @@ def test_targets(tmp_path: Path, folder: Path, model: Path, capsys: pytest.Captu
     assert len(read(tmp_path / "there.csv")) == 5
     capsys.readouterr()
     assert "cannot be made" in refused(capsys, *source, "/proc/out.csv")
+
+
+def test_engines(
+    tmp_path: Path, folder: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = (folder, "--model", model, "--to", tmp_path / "out.csv")
+    message = refused(capsys, *arguments, "--ray-address", "10.0.0.1:6379")
+    assert "--ray-address 10.0.0.1:6379: goes with --engine ray only" in message
+    monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
+    monkeypatch.delitem(sys.modules, "covey_server.offline.ray_pool", raising=False)
+    message = refused(capsys, *arguments, "--engine", "ray")
+    assert "needs the package ray, which is not installed here: pip install 'covey-serve[cpu,ray]'" in message
+    assert not (tmp_path / "out.csv.parts").exists()
 
 
 def test_two_runs_of_one_target(tmp_path: Path, folder: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:

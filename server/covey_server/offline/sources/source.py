@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from covey_server.offline.errors import BadSource
+from covey_server.system.regular_files import read_regular
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,18 @@ class Source(Protocol):
 
     def fraction(self) -> float | None:
         """The share that was read, from 0 to 1; None: not known, or `total` tells it."""
+
+
+def with_contents(entries: Iterable[Entry], max_bytes: int) -> Iterator[Entry]:
+    """The entries with the content of each file in place of its path; of one that cannot be read, the reason."""
+    for key, image in entries:
+        content = image
+        if isinstance(image, str):
+            try:
+                content = read_regular(image, max_bytes)
+            except OSError as error:
+                content = Missing(error.strerror or str(error))
+        yield Entry(key, content)
 
 
 def file_state(path: Path) -> dict[str, Any]:
