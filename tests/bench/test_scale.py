@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bench import scale
+from bench import scale, scale_check
 from bench.scale import POLICIES, Farm, simulate
 
 
@@ -53,3 +53,22 @@ def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert scale.main(["--servers", "2", "--load", "0.5"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("| 2 | 50% |") for line in lines) == 2
+
+
+@pytest.mark.parametrize("one_each", [False, True])
+def test_real_clients_before_sleeping_servers_are_all_answered_and_not_too_soon(*, one_each: bool) -> None:
+    took = scale_check.measure(Farm(2, 0.2), 300.0, 1.0, one_each=one_each)
+    assert len(took) > 10
+    assert np.isfinite(took).all()
+    assert took.min() >= 190.0, "a batch of one takes 193 us, stretched; a sleep may end a little early"
+
+
+def test_a_sleeping_server_refuses_what_it_would_answer_too_late() -> None:
+    took = scale_check.measure(Farm(1, 3.0, deadline_us=1_300.0), 100.0, 1.0, one_each=True)
+    assert 0.2 < np.isinf(took).mean() < 0.9
+
+
+def test_the_check_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert scale_check.main(["--servers", "1", "--load", "0.1", "--seconds", "0.5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" | ")[0] for line in lines[2:]] == ["| alike"] * 2 + ["| every tenth slow"] * 2
