@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -70,7 +71,22 @@ def test_a_model_of_coveys_own(tmp_path: Path, capsys: pytest.CaptureFixture[str
     published(save(small_cnn(), tmp_path), tmp_path / "models")
     message = refused(tmp_path / "models/net/1/model.onnx", tmp_path / "models", capsys)
     assert "is a model of Covey's already (net version 1), with its labels" in message
-    assert "copy it to models/net/1/model.onnx" in message
+    models = tmp_path / "models"
+    assert message.endswith(f"Serve it as it is: covey serve --models {models}")
+    alone = shutil.copy(models / "net/1/model.onnx", tmp_path / "alone.onnx")
+    assert "copy it to models/net/1/model.onnx" in refused(Path(alone), models, capsys)
+
+
+def test_a_folder_of_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published(save(small_cnn(), tmp_path), tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    for source in ("models", "models/net", "models/net/1"):
+        message = refused(Path(source), tmp_path / "models", capsys)
+        assert "got a folder of models; serve it: covey serve --models models; or import one of its files" in message
+    monkeypatch.chdir(tmp_path / "models/net")
+    assert "serve it: covey serve --models ..; or" in refused(Path(), tmp_path / "models", capsys)
 
 
 def test_files_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

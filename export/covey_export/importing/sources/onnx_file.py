@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +91,12 @@ _GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 
 def _folder(path: Path) -> str:
     files = sorted(str(file.relative_to(path)) for file in path.rglob("*.onnx"))
+    models = _models_folder(path)
+    if models is not None:
+        return (
+            f"got a folder of models; serve it: covey serve --models {shlex.quote(str(models))}; or import one of its "
+            f"files: {listed(files)}"
+        )
     if files:
         return f"got a folder; import one of its files: {listed(files)}"
     if (path / file_kind.SAVED_MODEL).exists():
@@ -97,6 +105,16 @@ def _folder(path: Path) -> str:
         "got a folder without any .onnx file in it; name the file of the network, or a folder with config.json, "
         "preprocessor_config.json and weights, as Hugging Face has it"
     )
+
+
+def _models_folder(path: Path) -> Path | None:
+    """The folder with NAME/VERSION/model.onnx that the path is, or is in; None where there is none."""
+    for above, within in enumerate(("*/*/", "*/", "")):
+        folder = Path(os.path.normpath(path.joinpath(*[".."] * above)))
+        for file in path.glob(f"{within}{layout.FILE_NAME}"):
+            if layout.is_version(file.resolve().parent.name):
+                return folder
+    return None
 
 
 def _parse(path: Path, data: bytes) -> onnx.ModelProto:
@@ -127,10 +145,15 @@ def _require_foreign(path: Path, model: onnx.ModelProto) -> None:
         info = model_file.describe(Engine(path)).info
     except CoveyServerError:
         return
+    models = _models_folder(path.parent) if path.name == layout.FILE_NAME else None
+    advice = (
+        f"covey serve --models {shlex.quote(str(models))}"
+        if models is not None
+        else f"copy it to models/{info.name or 'NAME'}/1/{layout.FILE_NAME}"
+    )
     raise InvalidSource(
         f"{path}: is a model of Covey's already ({info.name} version {info.version}), with its labels and its "
-        f"preprocessing; expected a network from elsewhere. Serve it as it is: copy it to "
-        f"models/{info.name or 'NAME'}/1/{layout.FILE_NAME}"
+        f"preprocessing; expected a network from elsewhere. Serve it as it is: {advice}"
     )
 
 
