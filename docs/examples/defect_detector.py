@@ -2,7 +2,7 @@
 
 A defect that passes costs more than a good part that somebody looks at, so the more probable class is not the answer:
 two thresholds on the probability of a defect part what passes, what is rejected, and what a person decides. The exit
-code is 1 if a part was rejected, 2 if one is left to a person.
+code is 1 if a part was rejected, 2 if one is left to a person, 3 if there is no image: nothing was looked at then.
 
 Start the server with --capture captures --capture-below 0.9: it keeps the images it was unsure of, to be labelled
 (covey label captures/parts) and trained on.
@@ -15,6 +15,7 @@ import covey
 
 PASS_BELOW = 0.1  # one in ten of the parts just below it has a defect: choose both on images that you have labelled
 REJECT_FROM = 0.9
+SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def verdict(answer: covey.Classification) -> str:
@@ -28,7 +29,10 @@ def verdict(answer: covey.Classification) -> str:
 
 
 def main(folder: str, target: str = "localhost:8001") -> int:
-    images = sorted(Path(folder).glob("*.png"))
+    images = sorted(path for path in Path(folder).glob("[!.]*") if path.suffix.lower() in SUFFIXES)
+    if not images:
+        print(f"{folder}: expected a folder with images ({', '.join(SUFFIXES)}), found none", file=sys.stderr)
+        return 3
     verdicts = []
     with covey.Client(target) as client:
         for path, answer in zip(images, client.classify_many(images, model="parts", top_k=2), strict=True):

@@ -17,6 +17,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 def main(folder: str, target: str = "localhost:8001") -> None:
     photos = sorted(path for path in Path(folder).rglob("[!.]*") if path.suffix.lower() in SUFFIXES)
+    if not photos:
+        sys.exit(f"{folder}: expected a folder with photographs ({', '.join(SUFFIXES)}), found none")
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["file", "product", "probability", "look"])
     with covey.Client(target) as client:

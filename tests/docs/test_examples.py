@@ -101,6 +101,14 @@ def test_tritonclient(target: str, photos: Path) -> None:
     assert shape == "(2, 10)"
 
 
+def test_no_images_are_not_taken_for_a_good_end(tmp_path: Path) -> None:
+    """Of a program that asks a model about a folder. There is no server: none is asked."""
+    (tmp_path / "note.txt").touch()
+    for name, code in (("defect_detector.py", 3), ("product_classifier.py", 1), ("folder_to_csv.py", 1)):
+        for folder in (tmp_path, tmp_path / "missing"):
+            assert _run(name, folder, "localhost:1", code=code) == []
+
+
 @pytest.mark.slow
 def test_product_classifier(tmp_path: Path) -> None:
     """From a folder of photographs to rows: trained, published, served."""
@@ -157,7 +165,8 @@ def test_defect_detector(tmp_path: Path) -> None:
         (belt / "c.png").unlink()
         assert _run("defect_detector.py", belt, server.target, code=1) == printed[:2]
         (belt / "b.png").unlink()
-        assert _run("defect_detector.py", belt, server.target) == printed[:1]
+        PIL.Image.open(belt / "a.png").save(belt / "d.JPG")
+        assert _run("defect_detector.py", belt, server.target) == [printed[0], "d.JPG: pass"]
         give_up = time.monotonic() + 60
         while not list(tmp_path.glob("captures/parts/*/*.png")) and time.monotonic() < give_up:
             time.sleep(0.01)  # a thread of the lowest priority writes it
@@ -194,7 +203,7 @@ def test_browser(server: Server, photos: Path) -> None:
 
 def test_notebook(target: str, tmp_path: Path) -> None:
     """Its cells, one after the other, as `Run all` does."""
-    for name, brightest in (("class 7/a.png", 7), ("class 7/b.png", 2), ("class 2/c.png", 2)):
+    for name, brightest in (("class 7/a.png", 7), ("class 7/b.png", 2), ("class 2/c.PNG", 2)):
         pixels = np.zeros((4, 4))
         pixels.flat[brightest] = 255
         _save(tmp_path / "photos" / name, pixels)
@@ -202,10 +211,11 @@ def test_notebook(target: str, tmp_path: Path) -> None:
     source = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     assert '"localhost:8001"' in source
     code = source.replace("localhost:8001", target)
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-W", "error", "-c", code]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+    empty = subprocess.run(command, cwd=tmp_path / "photos", capture_output=True, text=True, check=False)
+    assert "photos: expected a folder per class with images in it" in empty.stderr
     assert run.stdout.splitlines() == [
         "echo 1 knows 10 classes",
         "3 images, 0 cannot be read",
