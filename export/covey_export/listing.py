@@ -13,6 +13,8 @@ NETWORK_HEADER = ("name", "input", "parameters", "default data set", "recipes", 
 RECIPE_HEADER = ("recipe", "how", "images are changed by")
 DATASET_HEADER = ("name", "images", "holds", "where")
 
+OWN = "MODULE:FUNCTION"
+
 Row = tuple[str, ...]
 
 
@@ -31,7 +33,7 @@ def network_rows() -> list[Row]:
     ]
     others = (
         ("torchvision:NAME", "224x224x3, or others", "torchvision's classification networks"),
-        ("MODULE:FUNCTION", "any", "your own function that returns an nn.Module"),
+        (OWN, "any", "your own function that returns an nn.Module"),
     )
     return [*own, *((name, images, "", "folder:PATH", _recipes(name), source) for name, images, source in others)]
 
@@ -59,6 +61,11 @@ def dataset_rows(data_dir: Path | None) -> list[Row]:
 
 
 def _recipes(network: str) -> str:
+    if network == OWN:  # it may take those of Covey's networks too, lenet-best and so on: too many for a row
+        of_networks = tuple(f"{name}-" for name in NETWORKS)
+        return ", ".join(
+            [*(name for name in recipes_of(network) if not name.startswith(of_networks)), "NETWORK-RECIPE"]
+        )
     return ", ".join(name for name in recipes_of(network) if name != FINE_TUNE or network not in NETWORKS)
 
 

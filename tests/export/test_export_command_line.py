@@ -29,8 +29,10 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_list_shows_networks_and_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     said = capsys.readouterr().out
-    for name in (*NETWORKS, "44,426", "sample", "comes with Covey"):
+    for name in (*NETWORKS, "44,426", "sample", "comes with Covey", "best, fine-tune, tutorial, NETWORK-RECIPE"):
         assert name in said
+    networks = said.partition("Data sets")[0]
+    assert max(map(len, networks.splitlines())) < 250  # into a file, too: the recipes of all networks are in no row
 
 
 def test_list_shows_the_recipes_of_one_network(capsys: pytest.CaptureFixture[str]) -> None:
