@@ -59,6 +59,10 @@ def _run(configure: Callable[[], Config], served: Callable[[App], None]) -> int:
         from covey_server.check import print_findings
 
         return standard_output.write(lambda: print_findings(config, sys.stdout))
+    return serving.with_all_taken_ports(config, lambda: _start(config, served))
+
+
+def _start(config: Config, served: Callable[[App], None]) -> int:
     if config.processes > 1:
         from covey_server.processes.supervisor import supervise
 

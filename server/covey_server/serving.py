@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from covey_server.config import Config
-from covey_server.errors import InvalidConfiguration, StartupError
+from covey_server.errors import InvalidConfiguration, PortUnavailable, StartupError
 from covey_server.fronts.security import logs
 from covey_server.observability import log_lines
-from covey_server.system import memory, open_files
+from covey_server.system import memory, open_files, ports
 from covey_server.system.signals import INTERRUPTED, StopSignals
 
 if TYPE_CHECKING:
@@ -51,6 +51,33 @@ def explained(run: Callable[[], int], command: str = "covey-server") -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def with_all_taken_ports(config: Config, run: Callable[[], int]) -> int:
+    """`run`. Where it fails at a port that is taken, as beside another server, the error names those behind it that are
+    taken too, so that it need not be tried once for each."""
+    try:
+        return run()
+    except PortUnavailable as error:
+        places = [("gRPC", "--grpc-port", config.address(config.grpc_port))]
+        if config.http:
+            places.append(("HTTP", "--http-port", config.address(config.http_port_to_open)))
+        places.append(("metrics", "--metrics-port", config.metrics_address(config.metrics_port)))
+        failed = next((index for index, place in enumerate(places) if str(error).startswith(place[0])), len(places))
+        taken = [
+            f"{address} ({what}: {option})" for what, option, address in places[failed + 1 :] if not _is_free(address)
+        ]
+        if not taken:
+            raise
+        raise PortUnavailable(f"{error}. Taken too: {' and '.join(taken)}") from error
+
+
+def _is_free(address: str) -> bool:
+    try:
+        ports.require_free(address)
+    except OSError:
+        return False
+    return True
 
 
 def ready_line(config: Config, grpc_port: int, metrics_port: int, http_port: int | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -321,6 +322,23 @@ def test_a_second_server_does_not_get_the_ports(server: Server, tmp_path: Path) 
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 5, done.stderr
         assert f"gRPC cannot listen on 127.0.0.1:{port}" in done.stderr
+        assert "Taken too" not in done.stderr
+
+
+def test_all_ports_of_another_server_are_named_at_once(server: Server, tmp_path: Path) -> None:
+    port = server.target.rpartition(":")[2]
+    with socket.create_server(("127.0.0.1", 0)) as http, socket.create_server(("127.0.0.1", 0)) as metrics:
+        taken = [each.getsockname()[1] for each in (http, metrics)]
+        for processes in ("1", "2"):
+            command = [sys.executable, "-m", "covey_server", "--models", str(tmp_path / "models")]
+            command += ["--processes", processes, "--grpc-port", port]
+            command += ["--http-port", str(taken[0]), "--metrics-port", str(taken[1])]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            assert done.returncode == 5, done.stderr
+            assert done.stderr.endswith(
+                f"--grpc-port. Taken too: 127.0.0.1:{taken[0]} (HTTP: --http-port) and "
+                f"127.0.0.1:{taken[1]} (metrics: --metrics-port)\n"
+            )
 
 
 def test_the_parent_is_small() -> None:
