@@ -154,7 +154,7 @@ def test_no_token_and_a_wrong_one(servers: Servers, settings: dict[str, str]) ->
     for target, tls in ((servers.secure, servers.tls), (servers.plaintext, None)):
         error = failure(target, tls=tls, **settings)
         assert type(error) is covey.Unauthenticated
-        assert "expected the metadata `authorization: Bearer TOKEN`" in str(error)
+        assert "expected the metadata, over HTTP the header, `authorization: Bearer TOKEN`" in str(error)
         assert "token=" in str(error)
         assert WRONG not in f"{error!r} {error.details} {error.__cause__!r}"
 

@@ -65,8 +65,9 @@ def test_no_header_and_a_wrong_token_are_told_apart_and_none_is_repeated(tmp_pat
     assert isinstance(missing, Status)
     assert isinstance(wrong, Status)
     assert (missing.name, wrong.name) == ("UNAUTHENTICATED", "UNAUTHENTICATED")
-    assert "the call brought none; expected the metadata `authorization: Bearer TOKEN`" in missing.message
-    assert "is no token of this server; expected the metadata `authorization: Bearer TOKEN`" in wrong.message
+    expected = "expected the metadata, over HTTP the header, `authorization: Bearer TOKEN`"
+    assert f"the call brought none; {expected}" in missing.message
+    assert f"is no token of this server; {expected}" in wrong.message
     assert "wrong-token" not in wrong.message
 
 

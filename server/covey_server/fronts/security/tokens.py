@@ -24,7 +24,7 @@ HEADER = "authorization"
 _SETTING = "--auth-token-file"
 _TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")  # a bearer token, by RFC 6750
 _BEARER = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
-_EXPECTED = "expected the metadata `authorization: Bearer TOKEN`"
+_EXPECTED = "expected the metadata, over HTTP the header, `authorization: Bearer TOKEN`"
 NOT_VALID = f"this server wants a token and the call brought none that is valid; {_EXPECTED}"
 _MISSING = status.of(Unauthenticated(f"this server wants a token and the call brought none; {_EXPECTED}"))
 _WRONG = status.of(Unauthenticated(f"what the call brought is no token of this server; {_EXPECTED}, one that is valid"))
