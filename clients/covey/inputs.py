@@ -214,7 +214,8 @@ def _read_file(path: str) -> _File:
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError as error:
-        raise MissingFile(f"{path}: there is no such file") from error
+        hint = "; it is an address, and images are read from files: download it first" if "://" in path else ""
+        raise MissingFile(f"{path}: there is no such file{hint}") from error
     except IsADirectoryError as error:
         raise UnreadableFile(f"{path}: is a folder; give its files") from error
     except OSError as error:

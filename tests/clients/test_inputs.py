@@ -157,6 +157,10 @@ def test_files_that_cannot_be_read_are_errors_of_the_kind_python_has_for_them(tm
         inputs.read(missing)
     assert isinstance(info.value, covey.MissingFile)
     assert isinstance(info.value.__cause__, FileNotFoundError)
+    with pytest.raises(
+        covey.MissingFile, match=r"a\.png: there is no such file; it is an address, .* download it first"
+    ):
+        inputs.read("http://localhost/a.png")
     with pytest.raises(OSError, match="is a folder") as folder:
         inputs.read(tmp_path)
     assert isinstance(folder.value, covey.UnreadableFile)
