@@ -197,6 +197,11 @@ def test_browser(server: Server, photos: Path) -> None:
         page.get_by_label("image").set_input_files(photos / "bad.png")
         expect(page.get_by_role("status")).to_contain_text("JPEG, PNG, WebP", timeout=60_000)
         expect(page.locator("li")).to_have_count(0)
+        page.goto(f"{address}?server=http://127.0.0.1:1")
+        page.get_by_label("image").set_input_files(photos / "seven.png")
+        origin = address.removesuffix("/browser.html")
+        why = f"http://127.0.0.1:1 does not answer, or was not started with --cors-origin {origin}"
+        expect(page.get_by_role("status")).to_have_text(why, timeout=60_000)
         page.close()
         site.shutdown()
 
