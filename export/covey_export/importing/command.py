@@ -136,7 +136,9 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
             )
         with report.doing("loading it as a server does"):
             _write(new.folder / layout.FILE_NAME, graph, info, own_input.path)
-        for line in lines.describe_proof(graph, proof_result, images, expected, accuracy, len(names)):
+        for line in lines.describe_proof(
+            graph, proof_result, images, expected, accuracy, len(names), was_checked=options.check is not None
+        ):
             report.line(line)
         report.line(f"clients {own_input.description}")
         record = description.record(

@@ -40,9 +40,11 @@ def describe_proof(
     expected: NDArray[np.float32],
     accuracy: float | None,
     classes: int,
+    *,
+    was_checked: bool,
 ) -> Iterator[str]:
     """What was compared, with a warning where the comparison says little. `expected` `[N, K]` are the original's
-    probabilities, `accuracy` is theirs (None: the images have no labels)."""
+    probabilities, `accuracy` is theirs (None: the images have no labels). `was_checked`: --check was given."""
     kind = "made image" if images.is_made else "image"
     sizes = ", ".join(map(str, proof.BATCH_SIZES))
     yield f"batches {graph.description}; batches of {sizes} give what single images give"
@@ -59,9 +61,11 @@ def describe_proof(
     if accuracy is not None:
         yield f"accuracy on the {plural(proof_result.images, 'labelled image')}: {accuracy:.2%}"
         if accuracy < 1.5 / classes and proof_result.images >= 2 * classes:
-            yield (
-                f"warning: that is no better than guessing among {classes:,} classes: the preprocessing or the "
-                f"order of the labels is wrong; --check DIR compares the usual ones"
+            yield f"warning: that is no better than guessing among {classes:,} classes: " + (
+                "no usual preprocessing or order of the labels does clearly better, so ask whether the network is "
+                "trained, and for such images"
+                if was_checked
+                else "the preprocessing or the order of the labels is wrong; --check DIR compares the usual ones"
             )
 
 

@@ -55,6 +55,17 @@ def test_folders_give_the_accuracy_and_where_labels_are_missing_their_names(
     assert f"accuracy on the 15 labelled images: {training.test_accuracy:.2%}" in output
 
 
+def test_guessing_is_warned_of_and_check_is_not_advised_to_who_gave_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, source = by_class(tmp_path / "photos", list("abcde")), save(small_cnn(), tmp_path)
+    published(source, tmp_path / "models", "--samples", photos)
+    warning = "warning: that is no better than guessing among 5 classes: "
+    assert f"{warning}the preprocessing or the order of the labels is wrong; --check DIR" in capsys.readouterr().out
+    published(source, tmp_path / "models", "--labels", "a,b,c,d,e", "--check", photos, version=2)
+    assert f"{warning}no usual preprocessing or order of the labels does clearly better" in capsys.readouterr().out
+
+
 def test_an_accuracy_that_is_too_low_is_not_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = by_class(tmp_path / "photos", list("abcde"))
     options = ("--samples", photos, "--min-accuracy", "0.99")
