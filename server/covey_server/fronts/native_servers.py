@@ -17,7 +17,14 @@ from pygrpc_native import NativeGrpcFront
 
 from covey_server.fronts import MAX_METADATA_BYTES
 from covey_server.fronts.intake import Intake
-from covey_server.fronts.port_sockets import discard_until_closed, listeners, peers, reading_stopped, stop_listening
+from covey_server.fronts.port_sockets import (
+    connections,
+    discard_until_closed,
+    inode,
+    listeners,
+    reading_stopped,
+    stop_listening,
+)
 from covey_server.fronts.security.tokens import HEADER, NOT_VALID, Tokens
 from covey_server.system.ports import require_free
 
@@ -40,7 +47,9 @@ class _Server:
     digests: tuple[bytes, ...] | None
     intake: Intake | None = None
     retired_at_s: float = 0.0
-    peers: frozenset[object] = frozenset()  # once it is retired
+    # Once it is retired, by inode. Some may be another server's, but for those that are surely its own.
+    connections: frozenset[int] = frozenset()
+    own: frozenset[int] = frozenset()
 
 
 class NativeServers:
@@ -98,12 +107,13 @@ class NativeServers:
                 overdue = time.monotonic() > server.retired_at_s + RETIRED_S
                 if not overdue and open_streams:
                     continue
-                with reading_stopped(self.port, server.peers) as connections:
+                with reading_stopped(self.port, server.connections) as stopped:
                     if _becomes_idle(server.front) or overdue:
                         self._refused_before += _refused(server.front)
                         server.front.close()
                         self._retired.remove(server)
-                        discard_until_closed(connections, _CLOSE_S)
+                        # Not of others: what came by a connection that is served would be lost.
+                        discard_until_closed([each for each in stopped if inode(each) in server.own], _CLOSE_S)
 
     @property
     def unfinished(self) -> int:
@@ -154,6 +164,8 @@ class NativeServers:
 
     def _replace(self) -> None:
         found = listeners(self.port)
+        others = frozenset[int]().union(*(server.connections for server in self._retired))
+        own = connections(self.port) - others  # before there is a successor that takes connections, too
         successor = None
         try:
             successor = self._open(self._address)
@@ -169,7 +181,7 @@ class NativeServers:
             log.error("new tokens are not taken up yet: no second server on %s: %s", self._address, error)
             return
         stop_listening(found)  # else both servers would get connections
-        self._current.peers = peers(self.port)
+        self._current.own, self._current.connections = own, connections(self.port)
         self._current.retired_at_s = time.monotonic()
         self._retired.append(self._current)
         self._current = successor

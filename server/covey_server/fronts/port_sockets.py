@@ -4,6 +4,7 @@ the sockets from outside, since the server's library offers nothing for that. Li
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import time
@@ -14,31 +15,36 @@ from covey_server.fronts.sockets import handles
 _FAR = 2**31 - 1
 
 
-def peers(port: int) -> frozenset[object]:
-    """The remote addresses of the connections to the local `port`."""
+def connections(port: int) -> frozenset[int]:
+    """The connections to the local `port`, by inode: of an address, a later connection may come too."""
     found = set()
     for each in handles(port, listening=False):
-        with each, contextlib.suppress(OSError):
-            found.add(each.getpeername())
+        with each:
+            found.add(inode(each))
     return frozenset(found)
 
 
+def inode(connection: socket.socket) -> int:
+    """What all handles on a connection have in common, and no other socket has."""
+    return os.fstat(connection.fileno()).st_ino
+
+
 @contextlib.contextmanager
-def reading_stopped(port: int, peers: frozenset[object]) -> Iterator[list[socket.socket]]:
+def reading_stopped(port: int, inodes: frozenset[int]) -> Iterator[list[socket.socket]]:
     """Meanwhile nobody who reads these connections to the local `port` is told that data has come. Yields a second
     handle on each connection: none is closed before the end, whatever its owner does."""
-    connections = []
+    stopped = []
     try:
         for each in handles(port, listening=False):
             with contextlib.suppress(OSError):  # closed meanwhile
-                if each.getpeername() in peers:
+                if inode(each) in inodes:
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _FAR)
-                    connections.append(each)
+                    stopped.append(each)
                     continue
             each.close()
-        yield connections
+        yield stopped
     finally:
-        for each in connections:
+        for each in stopped:
             with contextlib.suppress(OSError):  # 1, as before: what has come meanwhile is told at once
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             each.close()

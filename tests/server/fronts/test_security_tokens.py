@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from pygrpc_native import NativeGrpcFront
 from tests.conftest import WriteModel
 from tests.server.conftest import Server, running_servers
+from tests.waiting import wait_until
 
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.app import App
@@ -332,6 +333,41 @@ def test_a_client_reads_why_its_connection_ends_although_the_server_left_bytes_o
         while some := client.recv(4096):
             received += some
     assert received.endswith(b"\0\0\x08\7\0\0\0\0\0" + bytes(8))  # GOAWAY: no stream was processed, no error
+    servers.close(20)
+
+
+def test_what_comes_by_connections_of_other_servers_is_not_discarded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two renewals soon after each other: the first server still has a call when the second one closes."""
+    path = write(tmp_path / "tokens", FIRST)
+    tokens = Tokens(path)
+    servers = native_servers.NativeServers("127.0.0.1:0", [("/any.Service/Method", False)], tokens)
+    servers.start(lambda front: lambda: front.recv_batch_details(8) is not None)
+    monkeypatch.setattr(native_servers, "_DRAIN_S", 0.1)
+    discarded: list[object] = []
+
+    def discard_until_closed(connections: list[socket.socket], _: float) -> None:
+        discarded.append([each.getpeername() for each in connections])
+
+    monkeypatch.setattr(native_servers, "discard_until_closed", discard_until_closed)
+    with grpc.insecure_channel(f"127.0.0.1:{servers.port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/any.Service/Method")
+        call = method.future(b"", metadata=(("authorization", f"Bearer {FIRST}"),), timeout=20)
+        wait_until(lambda: servers.unfinished == 1)
+        write(path, SECOND)
+        refresh(tokens)
+        servers.renew(0)
+        assert discarded == []
+        with socket.create_connection(("127.0.0.1", servers.port), timeout=20) as client:
+            client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+            assert client.recv(1)
+            write(path, "third")
+            refresh(tokens)
+            servers.renew(0)
+            assert discarded == [[client.getsockname()]]
+            assert servers.unfinished == 1
+        call.cancel()
     servers.close(20)
 
 
