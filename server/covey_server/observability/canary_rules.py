@@ -60,6 +60,11 @@ class Figures(NamedTuple):
         calls, images = (self.failed, self.ok + self.failed), (self.invalid, self.images)
         return max(calls, images, key=lambda each: each[0] / max(each[1], 1))
 
+    @property
+    def lateness(self) -> tuple[int, int]:
+        """The calls that it had no time for, and of how many."""
+        return self.late, self.late + sum(self.times)
+
 
 class Compared(NamedTuple):
     """What came of images that both versions ran: how many got the same class, and of how many; in how many runs both
@@ -109,6 +114,11 @@ class Rules:
             return None
         if agreed < self.agreement * of or _share(canary.errors) > _share(served.errors) + MAX_MORE_ERRORS:
             return None  # it may be chance; more images will tell
+        if (
+            min(canary.lateness[1], served.lateness[1]) < MIN_TIMED
+            and _share(canary.lateness) > _share(served.lateness) + MAX_MORE_LATE
+        ):
+            return None  # a few calls may bring all the images; more calls will tell
         return Verdict("promoted", "enough", f"it has answered {canary.images:,} images in {elapsed_s:.0f} s")
 
     def _errors(self, canary: Figures, served: Figures, served_name: str) -> Verdict | None:
@@ -131,8 +141,8 @@ class Rules:
 
     def _is_late(self, canary: Figures, served: Figures, served_name: str) -> Verdict | None:
         """A rule of its own: calls that are refused in time are in no histogram."""
-        of, served_of = (each.late + sum(each.times) for each in (canary, served))
-        limit = _share((served.late, served_of)) + MAX_MORE_LATE
+        of, served_of = canary.lateness[1], served.lateness[1]
+        limit = _share(served.lateness) + MAX_MORE_LATE
         if min(of, served_of) < MIN_TIMED or bounds(canary.late, of)[0] <= limit:
             return None
         return _broken(

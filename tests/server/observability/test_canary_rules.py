@@ -41,6 +41,12 @@ def test_it_is_not_promoted_before_it_is_known_to_agree(compared: tuple[int, int
     assert judge(figures(5000), compared=compared) is None
 
 
+def test_it_is_not_promoted_while_it_has_no_time_for_calls_though_they_are_too_few_to_judge() -> None:
+    of_100_images = figures(10, late=90)._replace(images=1000)
+    assert judge(of_100_images) is None
+    assert judge(of_100_images, figures(10, late=90)) is not None  # the served version has as little
+
+
 @pytest.mark.parametrize(
     ("compared", "reason"),
     [((0, 19), ""), ((0, 20), "agreement"), ((14, 20), ""), ((70, 100), "agreement"), ((86, 100), ""),
