@@ -89,7 +89,7 @@ class RowFormat(Protocol):
 class Csv:
     def write(self, blocks: Sequence[Block], file: IO[bytes], layout: Layout) -> None:
         with _text(file) as text:
-            writer = csv.writer(text, lineterminator="\n")
+            writer = csv.writer(_Lines(text))
             for columns in _columns(blocks, layout):
                 for name in columns.keys() & {"known", "probabilities"}:  # as JSON has them
                     columns[name] = [None if value is None else json.dumps(value) for value in columns[name]]
@@ -97,8 +97,19 @@ class Csv:
 
     def merge(self, parts: Sequence[Path], file: IO[bytes], layout: Layout, metadata: Mapping[str, Any]) -> None:
         with _text(file) as text:
-            csv.writer(text, lineterminator="\n").writerow(layout.names)
+            csv.writer(_Lines(text)).writerow(layout.names)
         _join(parts, file)
+
+
+class _Lines:
+    """Takes rows that end with \\r\\n, and ends them with \\n. A writer that ended them so itself would not quote a key
+    with \\r in it, until Python 3.13, and most readers take that for the end of a row."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+
+    def write(self, row: str) -> None:
+        self._text.write(row.removesuffix("\r\n") + "\n")
 
 
 class JsonLines:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -54,6 +55,17 @@ def test_each_kind_of_source_gives_a_row_for_each_image(
     assert "  class 5            4   10.00%" in output
     if kind != "parquet" and kind != "structs":
         assert ("1 .txt" if kind == "folder" else "1 .cls") in output
+
+
+def test_keys_of_odd_characters_stay_one_field_of_csv(tmp_path: Path, model: Path) -> None:
+    names = ["a\rb.png", "c\nd.png", 'e"f,.png', "g\r\nh.png"]
+    folder = write_folder(tmp_path / "images", dict.fromkeys(names, png(1)))
+    assert batch(folder, "--model", model, "--to", tmp_path / "out.csv") == 0
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert [row["key"] for row in csv.DictReader(file)] == names
+    plain = write_folder(tmp_path / "plain", {"a.png": png(1)})
+    assert batch(plain, "--model", model, "--to", tmp_path / "plain.csv") == 0
+    assert b"\r" not in (tmp_path / "plain.csv").read_bytes()
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
