@@ -35,7 +35,13 @@ class Address:
         """The address of a URL. Raises InvalidConfiguration for a URL that is not accepted; `option` precedes the URL
         in its message."""
         display_url = redact(text)
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError:  # of brackets in the place of a host
+            raise InvalidConfiguration(
+                f"{option}{display_url}: expected the name of a bucket or a server behind ://, without brackets; a "
+                f"pattern may stand for what is below it"
+            ) from None
         if parts.scheme not in PACKAGES:
             raise InvalidConfiguration(
                 f"{option}{display_url}: expected a folder, or a URL that begins with "
@@ -44,6 +50,12 @@ class Address:
         if not parts.netloc:
             raise InvalidConfiguration(
                 f"{option}{display_url}: expected {parts.scheme}://BUCKET/PREFIX; it names no bucket"
+            )
+        if parts.scheme == "s3" and ":" in parts.netloc and not _USER.search(text):
+            # Shown without what follows: of KEY:SECRET@BUCKET the secret may have a slash.
+            raise InvalidConfiguration(
+                f"{option}s3://***: expected s3://BUCKET/PREFIX, without : in the bucket's name; credentials come from "
+                f"the environment, the server's address too: AWS_ENDPOINT_URL"
             )
         if parts.query or parts.fragment:
             # Shown without it: it may be a signature.

@@ -25,6 +25,7 @@ _CREDENTIALS = (
     "expected credentials in the environment, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, that may "
     "list the bucket (s3:ListBucket) and read its objects (s3:GetObject)"
 )
+_CHECK_ENDPOINT = "check AWS_ENDPOINT_URL, and whether a proxy answers in place of the store"
 T = TypeVar("T")
 
 
@@ -65,11 +66,18 @@ class Objects:
         while True:
             page = self._start(bucket, partial(self._page, bucket, prefix, token), _TRIES if token else _LOOK_TRIES)
             answer = page.result()
+            if "IsTruncated" not in answer:  # nor anything else that a listing has
+                raise StoreFailed(f"what came is no listing of a bucket; {_CHECK_ENDPOINT}")
             for each in answer.get("Contents", ()):
-                yield Listed(bucket, each["Key"], int(each["Size"]), each.get("ETag", "").strip('"'))
-            token = answer.get("NextContinuationToken")
-            if not token:
+                yield Listed(bucket, each["Key"], int(each["Size"]), _etag(each))
+            if not answer["IsTruncated"]:
                 return
+            if (following := answer.get("NextContinuationToken")) in (None, "", token):
+                raise StoreFailed(
+                    "the store says that its listing goes on, but not from where: expected a NextContinuationToken, "
+                    "as ListObjectsV2 gives one. Use a store that has ListObjectsV2, or copy the files first"
+                )
+            token = following
 
     def read(self, listed: Listed, start: int = 0, stop: int | None = None) -> Future[bytes]:
         """Begins to read an object's bytes from `start` to `stop`, by default to its end. The result raises
@@ -103,7 +111,7 @@ class Objects:
         options = {"Range": f"bytes={start}-{stop - 1}"} if is_part else {}
         answer = await client.get_object(Bucket=listed.bucket, Key=listed.key, **options)
         async with answer["Body"] as body:
-            etag = answer.get("ETag", "").strip('"')
+            etag = _etag(answer)
             if listed.etag and etag and etag != listed.etag:  # before its content, which may be of any size
                 raise ObjectFailed(f"it has changed since it was listed (ETag {listed.etag} then, {etag} now)")
             content: bytes = await body.read()
@@ -117,6 +125,11 @@ def _delay_s(failures: int) -> float:
     return min(_MAX_DELAY_S, _FIRST_DELAY_S * 2.0 ** (failures - 1)) * random.uniform(0.5, 1.0)
 
 
+def _etag(answer: dict[str, Any]) -> str:
+    """An object's ETag without quotes; also without the W/ of a proxy that may have packed the object."""
+    return str(answer.get("ETag", "")).removeprefix("W/").strip('"')
+
+
 def _failure(error: Exception, bucket: str) -> StoreFailed:
     """What an exception of aiobotocore's or aiohttp's means."""
     from aiohttp import ClientError as ConnectionFailed
@@ -128,6 +141,11 @@ def _failure(error: Exception, bucket: str) -> StoreFailed:
         return _refusal(error.response, bucket, text)
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         return StoreFailed(f"there are no credentials ({text.rstrip('.')}); {_CREDENTIALS}")
+    if isinstance(error, exceptions.ParamValidationError):
+        return StoreFailed(
+            f"{bucket!r} cannot be a bucket's name; expected letters, digits, dots, hyphens and underscores: "
+            f"s3://BUCKET/PREFIX"
+        )
     away = (
         exceptions.HTTPClientError,
         exceptions.ConnectionError,
@@ -151,6 +169,8 @@ def _refusal(answer: dict[str, Any], bucket: str, text: str) -> StoreFailed:
         )
     if code == "InvalidObjectState":
         return ObjectFailed("it is archived; restore it in the store first")
+    if code == "InvalidRange":
+        return ObjectFailed("it has changed since it was listed: it has fewer bytes now")
     if code == "NoSuchKey":
         return ObjectFailed("it is not in the bucket any more")
     if status in (401, 403):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -163,7 +165,9 @@ def test_an_image_that_went_or_changed_after_the_listing_has_a_row_that_says_so(
     assert whole == png(3)
 
 
-def test_an_archive_that_went_or_changed_after_the_listing_ends_the_batch(store: s3.Bucket, tmp_path: Path) -> None:
+def test_an_archive_that_went_or_changed_after_the_listing_ends_the_batch(
+    store: s3.Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = write_tar(tmp_path / "a.tar", images(5)).read_bytes()
     put(store, {"a.tar": content, "b.tar": content})
     source = TarFiles(bucket_files.find(f"{URL}/*.tar"), image_formats.DEFAULT, 1 << 20)
@@ -171,6 +175,12 @@ def test_an_archive_that_went_or_changed_after_the_listing_ends_the_batch(store:
     store.put("a.tar", write_tar(tmp_path / "other.tar", images(6)).read_bytes())
     with pytest.raises(BadSource, match=r"images/a\.tar: it has changed since it was listed"):
         list(source.entries(0))
+    monkeypatch.setattr(bucket_files, "BLOCK_BYTES", 1000)
+    store.put("a.tar", b"short")
+    with source._files[0].open() as file:
+        file.seek(5000)
+        with pytest.raises(BadSource, match=r"a\.tar: it has changed .*fewer bytes now"):
+            file.read(1)
     store.put("a.tar", content)
     store.delete("b.tar")
     with pytest.raises(BadSource, match=r"images/b\.tar: it is not in the bucket any more"):
@@ -197,6 +207,8 @@ def test_what_cannot_be_used_is_said(
         assert not (tmp_path / "out.csv.parts").exists()
 
     refused(URL, f"found 1 .parquet, 1 .tar, 1 .txt; to classify what they hold, name them: {URL}/*.tar")
+    refused("s3://my bucket/x", "'my bucket' cannot be a bucket's name; expected letters")
+    refused("s3://[ab]/x.tar", "s3://[ab]/x.tar: expected the name of a bucket")
     refused(f"{URL}/nowhere", "found no file; name a folder of images")
     refused(f"{URL}/nowhere.tar", f"{URL}/nowhere.tar: there is no such object")
     refused(f"{URL}/x*.tar", f"{URL}/x*.tar: there is no such object")
@@ -251,6 +263,51 @@ def test_access_that_is_denied_is_said(
     assert f"{URL}/0000.png: access is denied (" in capsys.readouterr().err
     assert batch(*arguments) == 0
     require_right(read(tmp_path / "out.csv"), 5)
+
+
+LISTING = b"""<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>true</IsTruncated>%b
+<Contents><Key>images/a.png</Key><ETag>&quot;e&quot;</ETag><Size>1</Size></Contents></ListBucketResult>"""
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"<html><body>Please sign in</body></html>", "what came is no listing of a bucket; check AWS_ENDPOINT_URL"),
+        (b"", "what came is no listing of a bucket; check AWS_ENDPOINT_URL"),
+        (LISTING % b"<NextMarker>images/a.png</NextMarker>", "listing goes on, but not from where"),
+        (LISTING % b"<NextContinuationToken>t</NextContinuationToken>", "listing goes on, but not from where"),
+    ],
+    ids=["page", "empty", "first version of the listing", "always the same token"],
+)
+def test_a_listing_that_is_none_or_is_not_whole_is_refused(
+    body: bytes,
+    text: str,
+    proxy: s3.Proxy,
+    tmp_path: Path,
+    model: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        assert batch(URL, "--model", model, "--to", tmp_path / "out.csv") == 2
+        assert text in capsys.readouterr().err
+        server.shutdown()
+
+
+def test_an_etag_that_a_proxy_made_weak_is_the_same() -> None:
+    assert objects._etag({"ETag": 'W/"abc"'}) == objects._etag({"ETag": '"abc"'}) == "abc"
 
 
 def test_a_broken_answer_is_asked_for_again(

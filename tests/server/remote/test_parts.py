@@ -29,6 +29,9 @@ from covey_server.remote.sync import Result, Sync
     [
         ("ftp://host/models", "expected a folder, or a URL that begins with s3://"),
         ("s3:///models", "it names no bucket"),
+        ("s3://key:hid/den@bucket/models", r"--models s3://\*\*\*: expected s3://BUCKET/PREFIX, without : in"),
+        ("s3://[ab]/models", r"--models s3://\[ab\]/models: expected the name of a bucket"),
+        ("s3://[ab/models", r"--models s3://\[ab/models: expected the name of a bucket"),
         ("s3://key:hidden@bucket/models", r"--models s3://\*\*\*@bucket/models: expected no credentials in the URL"),
         ("https://host/models?signature=hidden", "--models https://host/models: expected a URL without"),
     ],
