@@ -207,11 +207,13 @@ class Canaries:
         change = choice_files.promote_canary if is_good else choice_files.roll_back_canary
         try:
             if not change(folder, name, canary.version, served):
-                log.info(
-                    "model %s: the canary, version %d, was to be %s: %s; but canary-version does not name it any more, "
-                    "and what others have decided is followed",
-                    name, canary.version, _ENDED[verdict.outcome], verdict.text,
-                )  # fmt: skip
+                if not trial.is_overtaken:  # each look decides the same until the folder is looked at
+                    trial.is_overtaken = True
+                    log.info(
+                        "model %s: the canary, version %d, was to be %s: %s; but canary-version does not name it any "
+                        "more, and what others have decided is followed",
+                        name, canary.version, _ENDED[verdict.outcome], verdict.text,
+                    )  # fmt: skip
                 return
         except OSError as error:
             wanted = canary.version if is_good else served

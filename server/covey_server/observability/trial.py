@@ -58,6 +58,7 @@ class Trial:
         self.runs = 0  # of both versions on the same images, and how long they took them
         self.canary_s = self.served_s = 0.0
         self.began_s = 0.0
+        self.is_overtaken = False  # whether what was decided here came too late: others had decided
         self.before: tuple[Figures, Figures] | None = None
         self._models = weakref.ref(tested), weakref.ref(served)
 

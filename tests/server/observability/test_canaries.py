@@ -6,6 +6,7 @@ import base64
 import io
 import itertools
 import json
+import logging
 import re
 import threading
 import urllib.request
@@ -29,7 +30,7 @@ from covey_proto.inference import open_inference_pb2 as oip
 from covey_proto.v1 import classifier_pb2 as pb
 from covey_server.models import choice_files
 from covey_server.observability.canary_metrics import CanaryMetrics
-from covey_server.observability.canary_rules import Verdict
+from covey_server.observability.canary_rules import Rules, Verdict
 from covey_server.observability.trial import Decision, OnTrial
 from covey_server.processes import merging
 
@@ -542,3 +543,17 @@ def test_the_others_are_told_of_a_decision_that_is_made_here(watched: Server, mo
     canaries._decide(canaries.trials["echo"], verdict, "")
     assert others.decisions == [Decision("echo", 2, 1, "rolled_back", "it was slow")]
     assert not path.exists()
+
+
+def test_that_others_were_first_is_logged_once(
+    watched: Server, models: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Until the folder is looked at, which may be never (--reload-interval 0), each look finds it good enough."""
+    canaries = watched.app._observers.canaries
+    monkeypatch.setattr(Rules, "judge", lambda *_: Verdict("promoted", "enough", "it is good"))
+    assert watched.app._watch.stop(60)
+    (models / "echo" / "canary-version").unlink()
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            canaries.look()
+    assert caplog.text.count("was to be promoted: it is good; but canary-version does not name it any more") == 1
