@@ -27,7 +27,7 @@ from covey_server.offline.errors import BadSource, Stopped
 from covey_server.offline.parts import Parts
 from covey_server.offline.rows import Layout, row_format_of
 from covey_server.offline.signals import Interrupted, Signals
-from covey_server.offline.sources import opening
+from covey_server.offline.sources.opening import open_source
 from covey_server.offline.sources.source import Source, with_contents
 from covey_server.offline.worker import Settings
 from covey_server.offline.worker_pool import Kind, WorkerPool
@@ -65,12 +65,13 @@ def run(job: Job, output: TextIO) -> int:
     config = job.config
     formats = image_formats.chosen(config.image_formats)
     row_format = row_format_of(job.to)
-    source = opening.open_source(job.source, formats, job.image_column, job.key_column, job.max_image_bytes)
+    signals = Signals()
+    source = open_source(job.source, formats, job.image_column, job.key_column, job.max_image_bytes, signals.check)
     model = model_file(job.model)
     open_pool = _local_pool(job, model, formats) if job.engine == "local" else _ray_pool(job, model, formats)
     parts = Parts(job.to, row_format, restart=job.restart)
     try:
-        with Signals() as signals:
+        with signals:
             pool = open_pool(signals.check)
             try:
                 return _Run(job, source, parts, pool, signals.check).run(model, output)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,6 +20,7 @@ CONNECTIONS = 64  # at most, so as many objects are read at once
 _LOOK_TRIES = 3  # at first: a wrong address is to be told soon
 _TRIES = 8  # later, which takes a minute
 _FIRST_DELAY_S, _MAX_DELAY_S = 0.5, 30.0
+_POLL_S = 0.2
 _TRANSIENT = frozenset({"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded"})
 _CREDENTIALS = (
     "expected credentials in the environment, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, that may "
@@ -53,9 +54,10 @@ class Listed(NamedTuple):
 class Objects:
     """The objects that the credentials and the address in the environment (AWS's variables) lead to."""
 
-    def __init__(self, address: Address) -> None:
-        """`address` is any of its URLs; connects to nothing yet. Raises InvalidConfiguration where a package is
-        missing."""
+    def __init__(self, address: Address, watch: Callable[[], None] = lambda: None) -> None:
+        """`address` is any of its URLs; connects to nothing yet. `watch` is called now and then while a caller waits;
+        an exception that it raises ends the waiting. Raises InvalidConfiguration where a package is missing."""
+        self._watch = watch
         retries = {"max_attempts": 0}  # tried again here: botocore does not where a body breaks off
         self._filesystem, _ = open_filesystem(address, "", max_pool_connections=CONNECTIONS, retries=retries)
 
@@ -65,7 +67,7 @@ class Objects:
         token: str | None = None
         while True:
             page = self._start(bucket, partial(self._page, bucket, prefix, token), _TRIES if token else _LOOK_TRIES)
-            answer = page.result()
+            answer = self.wait_for(page)
             if "IsTruncated" not in answer:  # nor anything else that a listing has
                 raise StoreFailed(f"what came is no listing of a bucket; {_CHECK_ENDPOINT}")
             for each in answer.get("Contents", ()):
@@ -84,6 +86,13 @@ class Objects:
         StoreFailed; ObjectFailed also where the object is no longer what was listed."""
         stop = listed.size_bytes if stop is None else stop
         return self._start(listed.bucket, partial(self._content, listed, start, stop), _TRIES)
+
+    def wait_for(self, future: Future[T]) -> T:
+        """The result of what was begun here."""
+        while not future.done():
+            self._watch()
+            wait([future], _POLL_S)
+        return future.result()
 
     def _start(self, bucket: str, attempt: Callable[[], Awaitable[T]], tries: int) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(self._tried(bucket, attempt, tries), self._filesystem.loop)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -36,6 +38,7 @@ from covey_server.offline.sources.parquet_files import ParquetFiles
 from covey_server.offline.sources.source import Missing
 from covey_server.offline.sources.tar_files import TarFiles
 from covey_server.remote import objects
+from covey_server.remote import store as store_module
 
 COUNT = 40
 URL = f"s3://{s3.BUCKET}/images"
@@ -304,6 +307,38 @@ def test_a_listing_that_is_none_or_is_not_whole_is_refused(
         assert batch(URL, "--model", model, "--to", tmp_path / "out.csv") == 2
         assert text in capsys.readouterr().err
         server.shutdown()
+
+
+@pytest.mark.parametrize("moment", ["listing", "reading"])
+def test_a_signal_ends_the_waiting_for_a_store_that_is_silent(
+    moment: str,
+    store: s3.Bucket,
+    proxy: s3.Proxy,
+    tmp_path: Path,
+    model: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put(store, images(COUNT))
+    survey = BucketFolder.survey
+
+    def stay_silent(self: BucketFolder, folder: Path) -> dict[str, object]:
+        identity = survey(self, folder) if moment == "reading" else {}
+        proxy.open.clear()
+        return identity or survey(self, folder)
+
+    monkeypatch.setattr(BucketFolder, "survey", stay_silent)
+    monkeypatch.setattr(store_module, "_READ_S", 600)
+
+    def interrupt() -> None:
+        proxy.held.wait(60)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=interrupt).start()
+    began_s = time.monotonic()
+    assert batch(URL, "--model", model, "--to", tmp_path / "out.csv") == 130
+    assert time.monotonic() - began_s < 300
+    assert "stopped. No part was finished yet" in capsys.readouterr().err
 
 
 def test_an_etag_that_a_proxy_made_weak_is_the_same() -> None:

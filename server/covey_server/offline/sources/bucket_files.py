@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
@@ -76,7 +76,7 @@ class _Blocks(io.RawIOBase):
             return 0
         number, offset = divmod(self._position, BLOCK_BYTES)
         view = memoryview(buffer).cast("B")
-        part = memoryview(result(self._block(number), self._listed))[offset : offset + len(view)]
+        part = memoryview(result(self._objects, self._block(number), self._listed))[offset : offset + len(view)]
         view[: len(part)] = part
         self._position += len(part)
         return len(part)
@@ -122,11 +122,11 @@ def bucket_and_key(address: Address) -> tuple[str, str]:
     return bucket, key
 
 
-def find(url: str) -> Sequence[BucketFile]:
+def find(url: str, watch: Callable[[], None] = lambda: None) -> Sequence[BucketFile]:
     """The object of a URL, or those that match its pattern, by key; `*` and `[...]` stand for parts of one name.
-    Raises InvalidConfiguration."""
+    `watch` is called as by Objects. Raises InvalidConfiguration."""
     address = address_of(url)
-    objects = Objects(address)
+    objects = Objects(address, watch)
     bucket, key = bucket_and_key(address)
     fixed = key[: min((key.index(sign) for sign in "*[" if sign in key), default=len(key))]
     found = []
@@ -148,10 +148,10 @@ def find(url: str) -> Sequence[BucketFile]:
     return sorted(found, key=str)
 
 
-def result(future: Future[bytes], listed: Listed) -> bytes:
+def result(objects: Objects, future: Future[bytes], listed: Listed) -> bytes:
     """What was read. Raises BadSource, and Stopped where the store is away."""
     try:
-        return future.result()
+        return objects.wait_for(future)
     except StoreAway as error:
         raise Stopped(f"{listed.url}: {error}") from error
     except StoreFailed as error:

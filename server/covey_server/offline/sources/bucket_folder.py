@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections import Counter, deque
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
@@ -39,15 +39,17 @@ class _Image(NamedTuple):
 class BucketFolder:
     """See Source. The key of an image is its path below the prefix."""
 
-    def __init__(self, url: str, formats: Collection[Format], max_image_bytes: int) -> None:
-        """Connects to nothing yet. Raises InvalidConfiguration."""
+    def __init__(
+        self, url: str, formats: Collection[Format], max_image_bytes: int, watch: Callable[[], None] = lambda: None
+    ) -> None:
+        """Connects to nothing yet. `watch` is called as by Objects. Raises InvalidConfiguration."""
         address = address_of(url)
         self.name = address.url
         self.total: int | None = None
         self.left_out: Counter[str] = Counter()
         self._formats = formats
         self._max_image_bytes = max_image_bytes
-        self._objects = Objects(address)
+        self._objects = Objects(address, watch)
         self._bucket, prefix = bucket_and_key(address)
         self._prefix = prefix and f"{prefix}/"
         self._list: Path | None = None
@@ -91,7 +93,7 @@ class BucketFolder:
                         return
                     image = ahead.popleft()
                     ahead_bytes -= image.size_bytes
-                    yield Entry(image.name, _content(image))
+                    yield Entry(image.name, self._content(image))
             finally:
                 for image in ahead:
                     if not isinstance(image.content, Missing):
@@ -125,13 +127,12 @@ class BucketFolder:
             return _Image(name, listed, too_large(listed.size_bytes, self._max_image_bytes))
         return _Image(name, listed, self._objects.read(listed))
 
-
-def _content(image: _Image) -> bytes | Missing:
-    if isinstance(image.content, Missing):
-        return image.content
-    try:
-        return result(image.content, image.listed)
-    except BadSource as error:
-        if isinstance(error.__cause__, ObjectFailed):
-            return Missing(str(error.__cause__))
-        raise
+    def _content(self, image: _Image) -> bytes | Missing:
+        if isinstance(image.content, Missing):
+            return image.content
+        try:
+            return result(self._objects, image.content, image.listed)
+        except BadSource as error:
+            if isinstance(error.__cause__, ObjectFailed):
+                return Missing(str(error.__cause__))
+            raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from covey_proto.image_formats import Format
@@ -21,9 +21,15 @@ _EXPECTED = "expected a folder of images, tar files or Parquet files"
 
 
 def open_source(
-    arguments: Sequence[str], formats: Collection[Format], image_column: str, key_column: str, max_image_bytes: int
+    arguments: Sequence[str],
+    formats: Collection[Format],
+    image_column: str,
+    key_column: str,
+    max_image_bytes: int,
+    watch: Callable[[], None],
 ) -> Source:
-    """The source that the arguments SOURCE name. Raises InvalidConfiguration."""
+    """The source that the arguments SOURCE name. `watch` is called now and then while somebody waits for a bucket; an
+    exception that it raises ends the waiting. Raises InvalidConfiguration."""
     for argument in arguments:
         if not _is_url(argument) and not Path(argument).exists():
             raise BadSource(f"{argument}: there is no such file or folder; {_EXPECTED}")
@@ -31,9 +37,9 @@ def open_source(
         if len(arguments) > 1:
             raise BadSource(f"a folder beside {len(arguments) - 1:,} others; expected one folder, or files of one kind")
         if _is_url(arguments[0]):
-            return BucketFolder(arguments[0], formats, max_image_bytes)
+            return BucketFolder(arguments[0], formats, max_image_bytes, watch)
         return Folder(Path(arguments[0]), formats)
-    paths = [path for argument in arguments for path in _files(argument)]
+    paths = [path for argument in arguments for path in _files(argument, watch)]
     if _all(paths, tar_files.SUFFIXES):
         return TarFiles(paths, formats, max_image_bytes)
     if _all(paths, _PARQUET):
@@ -56,8 +62,8 @@ def _is_folder(argument: str) -> bool:
     return not argument.lower().endswith(_ARCHIVES) if _is_url(argument) else Path(argument).is_dir()
 
 
-def _files(argument: str) -> Sequence[File]:
-    return bucket_files.find(argument) if _is_url(argument) else [Path(argument)]
+def _files(argument: str, watch: Callable[[], None]) -> Sequence[File]:
+    return bucket_files.find(argument, watch) if _is_url(argument) else [Path(argument)]
 
 
 def _all(paths: Sequence[File], suffixes: tuple[str, ...]) -> bool:
