@@ -26,7 +26,7 @@ COVEY = ("covey", "covey-server", "covey-export")
 # Programs that are not Covey's: what their commands name of Covey is checked, the rest is taken as it is.
 _OTHERS = """
 [ . ./classify aws cd curl docker echo export for g++ grep helm jq kubectl mkdir openssl pip pkg-config pre-commit
-printf protoc python rm sha256sum sleep sudo umask which
+printf protoc python ray rm sha256sum sleep sudo umask which
 """
 OTHERS = frozenset(_OTHERS.split())
 _MAKEFILE = (ROOT / "Makefile").read_text()

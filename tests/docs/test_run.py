@@ -33,6 +33,7 @@ NOT_RUN: Mapping[str, str] = {  # a command that begins so
     r"pip |pre-commit |(?:\w+=\S+ )?make |python -m pytest": "installs, or runs tests",
     r"docker |kubectl (?!.*port-forward)|helm |\S.* docker ": "needs Docker or a cluster: tests/deploy, tests/swarm",
     r"kubectl |covey-server |covey serve|python -m http.server|OTEL\w+=": "serves until it is stopped",
+    r"ray start |covey .*--engine ray": "needs a Ray cluster: tests/server/offline/test_ray.py",
     r"aws |export COVEY_IMAGE|sudo |mkdir certificates": "needs a bucket, other machines, or root",
     r"covey .*(?:ADDRESS|HOST):8443": "needs an edge: tests/edge",
     r"protoc|g\+\+|PACKAGE=|\./classify": "needs gRPC's code generators of C++ and Go",
