@@ -104,16 +104,13 @@ class Canaries:
         with self.lock:
             self._heard[decision.name] = decision
             trial = self.trials.get(decision.name)
-        if (
-            trial is None
-            or (trial.canary.version, trial.served_version) != (decision.version, decision.served)
-            or not self._end(trial, decision.outcome, decision.text)
-        ):
-            return
-        log.info(
-            "model %s: the canary, version %d, is %s here too, as another process decided: %s",
-            decision.name, decision.version, _ENDED[decision.outcome], decision.text,
-        )  # fmt: skip
+            if trial is None or (trial.canary.version, trial.served_version) != (decision.version, decision.served):
+                return
+            if _end(trial, decision.outcome, decision.text):
+                log.info(
+                    "model %s: the canary, version %d, is %s here too, as another process decided: %s",
+                    decision.name, decision.version, _ENDED[decision.outcome], decision.text,
+                )  # fmt: skip
 
     def look(self) -> None:
         """Looks at all canaries once, and decides what can be decided."""
@@ -221,25 +218,17 @@ class Canaries:
                 f". The models folder cannot be written ({error.strerror or error}), so this holds in this server "
                 f"only, and until canary-version changes. By hand: {choice_files.by_hand(folder, name, wanted)}"
             )
-        if not self._end(trial, verdict.outcome, verdict.text):
-            return  # another process was first
-        with self.lock:
+        with self.lock:  # who sees the state finds the decision counted and logged too
+            if not _end(trial, verdict.outcome, verdict.text):
+                return  # another process was first
             self.decisions[name, verdict.reason] += 1
-        log.log(
-            logging.INFO if is_good else logging.WARNING,
-            "model %s: the canary, version %d, is %s: %s%s%s",
-            name, canary.version, _ENDED[verdict.outcome], verdict.text, seen, by_hand,
-        )  # fmt: skip
+            log.log(
+                logging.INFO if is_good else logging.WARNING,
+                "model %s: the canary, version %d, is %s: %s%s%s",
+                name, canary.version, _ENDED[verdict.outcome], verdict.text, seen, by_hand,
+            )  # fmt: skip
         if self._others is not None:
             self._others.tell_decision(Decision(name, canary.version, served, verdict.outcome, verdict.text))
-
-    def _end(self, trial: Trial, outcome: Outcome, reason: str) -> bool:
-        """Ends a trial here. False, and nothing is changed, if it is over."""
-        with self.lock:
-            if not trial.end(outcome, reason):
-                return False
-            trial.canary.end(outcome)
-            return True
 
     def _tell_trials(self) -> None:
         if self._others is None:
@@ -253,6 +242,14 @@ class Canaries:
         if found != self._told:
             self._told = found
             self._others.tell_trials(found)
+
+
+def _end(trial: Trial, outcome: Outcome, reason: str) -> bool:
+    """Ends a trial in this process, with the lock held. False, and nothing is changed, if it is over."""
+    if not trial.end(outcome, reason):
+        return False
+    trial.canary.end(outcome)
+    return True
 
 
 def figures(tally: ModelTally) -> Figures:
