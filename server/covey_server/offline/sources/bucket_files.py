@@ -75,8 +75,12 @@ class _Blocks(io.RawIOBase):
         if self._position >= self._listed.size_bytes:
             return 0
         number, offset = divmod(self._position, BLOCK_BYTES)
+        try:
+            block = self._objects.wait_for(self._block(number))
+        except StoreFailed as error:
+            raise read_error(error, self._listed) from error
         view = memoryview(buffer).cast("B")
-        part = memoryview(result(self._objects, self._block(number), self._listed))[offset : offset + len(view)]
+        part = memoryview(block)[offset : offset + len(view)]
         view[: len(part)] = part
         self._position += len(part)
         return len(part)
@@ -148,14 +152,10 @@ def find(url: str, watch: Callable[[], None] = lambda: None) -> Sequence[BucketF
     return sorted(found, key=str)
 
 
-def result(objects: Objects, future: Future[bytes], listed: Listed) -> bytes:
-    """What was read. Raises BadSource, and Stopped where the store is away."""
-    try:
-        return objects.wait_for(future)
-    except StoreAway as error:
-        raise Stopped(f"{listed.url}: {error}") from error
-    except StoreFailed as error:
-        raise BadSource(f"{listed.url}: {error}") from error
+def read_error(error: StoreFailed, listed: Listed) -> BadSource | Stopped:
+    """The error that ends a batch when an object cannot be read."""
+    kind = Stopped if isinstance(error, StoreAway) else BadSource
+    return kind(f"{listed.url}: {error}")
 
 
 def _matches(key: str, pattern: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from covey_proto import image_folders, image_formats
 from covey_proto.image_formats import Format
 from covey_server.offline.errors import BadSource, Stopped
-from covey_server.offline.sources.bucket_files import address_of, bucket_and_key, result
+from covey_server.offline.sources.bucket_files import address_of, bucket_and_key, read_error
 from covey_server.offline.sources.folder import LIST, no_images
 from covey_server.offline.sources.source import Entry, Missing, too_large
 from covey_server.remote.objects import CONNECTIONS, Listed, ObjectFailed, Objects
@@ -80,19 +80,10 @@ class BucketFolder:
 
     def entries(self, start: int) -> Iterator[Entry]:
         ahead: deque[_Image] = deque()
-        ahead_bytes = 0
         with closing(self._listed(start)) as remaining:
             try:
-                while True:
-                    while len(ahead) < CONNECTIONS and ahead_bytes < AHEAD_BYTES:
-                        if (following := next(remaining, None)) is None:
-                            break
-                        ahead.append(self._started(*following))
-                        ahead_bytes += ahead[-1].size_bytes
-                    if not ahead:
-                        return
+                while self._read_ahead(ahead, remaining):
                     image = ahead.popleft()
-                    ahead_bytes -= image.size_bytes
                     yield Entry(image.name, self._content(image))
             finally:
                 for image in ahead:
@@ -122,6 +113,14 @@ class BucketFolder:
                 name = place.decode().replace("\0", "/")
                 yield name, Listed(self._bucket, self._prefix + name, size_bytes, etag)
 
+    def _read_ahead(self, ahead: deque[_Image], remaining: Iterator[tuple[str, Listed]]) -> bool:
+        """Begins to read as many images as may be on their way. Returns False at the end."""
+        while len(ahead) < CONNECTIONS and sum(image.size_bytes for image in ahead) < AHEAD_BYTES:
+            if (following := next(remaining, None)) is None:
+                break
+            ahead.append(self._started(*following))
+        return bool(ahead)
+
     def _started(self, name: str, listed: Listed) -> _Image:
         if listed.size_bytes > self._max_image_bytes:
             return _Image(name, listed, too_large(listed.size_bytes, self._max_image_bytes))
@@ -131,8 +130,8 @@ class BucketFolder:
         if isinstance(image.content, Missing):
             return image.content
         try:
-            return result(self._objects, image.content, image.listed)
-        except BadSource as error:
-            if isinstance(error.__cause__, ObjectFailed):
-                return Missing(str(error.__cause__))
-            raise
+            return self._objects.wait_for(image.content)
+        except ObjectFailed as error:
+            return Missing(str(error))
+        except StoreFailed as error:
+            raise read_error(error, image.listed) from error
