@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -68,11 +69,12 @@ def run(job: Job, output: TextIO) -> int:
     signals = Signals()
     source = open_source(job.source, formats, job.image_column, job.key_column, job.max_image_bytes, signals.check)
     model = model_file(job.model)
-    open_pool = _local_pool(job, model, formats) if job.engine == "local" else _ray_pool(job, model, formats)
+    prepare = _local_pool if job.engine == "local" else _ray_pool
+    open_pool = prepare(job, model, formats, signals.check)
     parts = Parts(job.to, row_format, restart=job.restart)
     try:
         with signals:
-            pool = open_pool(signals.check)
+            pool = open_pool()
             try:
                 return _Run(job, source, parts, pool, signals.check).run(model, output)
             finally:
@@ -81,8 +83,10 @@ def run(job: Job, output: TextIO) -> int:
         parts.close()
 
 
-def _local_pool(job: Job, model: Path, formats: tuple[Format, ...]) -> Callable[[Callable[[], None]], ChunkPool]:
-    """Opens workers on this machine, with what they are to call while they wait. Raises StartupError."""
+def _local_pool(
+    job: Job, model: Path, formats: tuple[Format, ...], watch: Callable[[], None]
+) -> Callable[[], ChunkPool]:
+    """What opens the workers on this machine. Raises StartupError."""
     config = job.config
     if job.ray_address:
         raise InvalidConfiguration(f"--ray-address {job.ray_address}: goes with --engine ray only; give both, or none")
@@ -95,11 +99,11 @@ def _local_pool(job: Job, model: Path, formats: tuple[Format, ...]) -> Callable[
     settings = Settings(
         model, device, formats, config.max_image_pixels, job.max_image_bytes, decode_bytes, workers, job.batch_size
     )
-    return lambda check: WorkerPool(settings, workers, job.parallel, check)
+    return partial(WorkerPool, settings, workers, job.parallel, watch)
 
 
-def _ray_pool(job: Job, model: Path, formats: tuple[Format, ...]) -> Callable[[Callable[[], None]], ChunkPool]:
-    """Opens workers on a cluster, with what they are to call while they wait. Raises StartupError."""
+def _ray_pool(job: Job, model: Path, formats: tuple[Format, ...], watch: Callable[[], None]) -> Callable[[], ChunkPool]:
+    """What opens the workers on a cluster. Raises StartupError."""
     config = job.config
     try:
         from covey_server.offline.ray_pool import RayPool
@@ -114,7 +118,7 @@ def _ray_pool(job: Job, model: Path, formats: tuple[Format, ...]) -> Callable[[C
             f"--parallel {job.parallel}: with --engine ray workers are processes of Ray's; leave it out"
         )
     settings = Settings(model, devices.CPU, formats, config.max_image_pixels, job.max_image_bytes, 0, 1, job.batch_size)
-    return lambda check: RayPool(job.ray_address, settings, config.max_decode_bytes, job.workers, check)
+    return partial(RayPool, job.ray_address, settings, config.max_decode_bytes, job.workers, watch)
 
 
 class _Run:

@@ -28,7 +28,7 @@ from covey_server.offline.chunks import Image
 from covey_server.offline.errors import Stopped
 from covey_server.offline.worker import Settings
 
-_RETRIES = 5  # of a chunk whose node or process was lost; an image that ends each process must not do so for ever
+_RETRIES = 5  # of a chunk whose node or process was lost: an image that kills every process must not do so for ever
 _POLL_S = 0.2
 _FETCH_S = 10.0  # much longer than an answer travels, since what has arrived by then is dropped
 _CONNECT_S = 10.0
@@ -89,11 +89,11 @@ class RayPool(ChunkPool):
         return partial(self._answers, self._classify.remote(self._setup, held, options, batch_size), held)
 
     def _answers(self, task: ray.ObjectRef, held: ray.ObjectRef) -> Answers:
-        """Waits for a chunk's answers. Who is to call it has the images in `held`, so that they can be sent again."""
+        """Waits for a chunk's answers. `held` keeps its images in the object store until then, to be sent again."""
         answers: Answers = self._result(task)
         return answers
 
-    def _result(self, task: ray.ObjectRef) -> Any:  # noqa: ANN401  # whatever the task gave
+    def _result(self, task: ray.ObjectRef) -> Any:  # noqa: ANN401  # whatever the task returns
         while True:
             try:
                 if ray.wait([task], timeout=_POLL_S, fetch_local=False)[0]:

@@ -27,8 +27,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Setup:
-    """What the driver sends with each chunk. The path of the model in `settings`, and the memory for decoding, are the
-    driver's; a node takes `model`, and divides `max_decode_bytes` (0: half of what is free on it) among its cores."""
+    """What the driver sends with each chunk. In `settings`, the model's path and the memory for decoding are the
+    driver's; in their place a node uses `model`, and its share of `max_decode_bytes` (0: half of its free memory) for
+    each of its cores."""
 
     covey_version: str
     settings: Settings
@@ -50,7 +51,7 @@ def classify(setup: Setup, images: Sequence[Image], options: ClassifyOptions, ba
     if _worker is None:
         try:
             _start(setup, Worker.load)
-        except (RefusedModel, EngineFailed, DeviceUnavailable) as error:  # that which told the facts took it
+        except (RefusedModel, EngineFailed, DeviceUnavailable) as error:  # the node that measured it did not
             raise Stopped(
                 f"node {socket.gethostname()} refuses the model: {error}. Another node took it; install the same "
                 f"packages on both, or remove this one from the cluster"

@@ -17,8 +17,8 @@ from covey_server.remote.address import Address, redact
 from covey_server.remote.store import StoreFailed, open_filesystem
 
 CONNECTIONS = 64  # at most, so as many objects are read at once
-_LOOK_TRIES = 3  # at first: a wrong address is to be told soon
-_TRIES = 8  # later, which takes a minute
+_FIRST_TRIES = 3  # of the first request: a wrong address is to be reported soon
+_TRIES = 8  # of each later one, in half a minute to a minute
 _FIRST_DELAY_S, _MAX_DELAY_S = 0.5, 30.0
 _POLL_S = 0.2
 _TRANSIENT = frozenset({"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded"})
@@ -66,7 +66,7 @@ class Objects:
         bytes. A page of them is in memory. Raises StoreFailed."""
         token: str | None = None
         while True:
-            page = self._start(bucket, partial(self._page, bucket, prefix, token), _TRIES if token else _LOOK_TRIES)
+            page = self._start(bucket, partial(self._page, bucket, prefix, token), _TRIES if token else _FIRST_TRIES)
             answer = self.wait_for(page)
             if "IsTruncated" not in answer:  # nor anything else that a listing has
                 raise StoreFailed(f"what came is no listing of a bucket; {_CHECK_ENDPOINT}")

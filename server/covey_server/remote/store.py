@@ -147,8 +147,9 @@ def _open(address: Address, s3_config: Mapping[str, object]) -> tuple[Any, str]:
         options["client_kwargs"] = {"timeout": timeout}
     if address.scheme == "s3":
         logging.getLogger("aiobotocore").setLevel(logging.WARNING)  # it tells where each setting comes from
-        config = {"connect_timeout": _CONNECT_S, "read_timeout": _READ_S, "retries": {"max_attempts": 1}}
-        options["config_kwargs"] = {**config, **s3_config}  # s3fs tries again by itself
+        retries = {"max_attempts": 1}  # s3fs tries again by itself
+        config = {"connect_timeout": _CONNECT_S, "read_timeout": _READ_S, "retries": retries}
+        options["config_kwargs"] = {**config, **s3_config}
     filesystem, root = fsspec.core.url_to_fs(address.url, **options)
     if hasattr(filesystem, "retries"):
         filesystem.retries = _TRIES
