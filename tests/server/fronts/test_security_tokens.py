@@ -32,6 +32,7 @@ from covey_server.fronts.security.files import FollowedFiles
 from covey_server.fronts.security.tokens import Tokens
 
 FIRST, SECOND = "first-token.0123456789abcdef", "second/token+0123456789abcdef=="
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"  # of HTTP/2, and a client's empty settings
 
 
 def write(path: Path, *lines: str) -> Path:
@@ -298,17 +299,36 @@ def test_where_no_second_server_can_be_opened_the_old_tokens_stay(
             is_first = False
 
 
+class Renewable:
+    """Native servers that know one token, take calls, and answer none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = write(path, FIRST)
+        self._tokens = Tokens(path)
+        self.servers = native_servers.NativeServers("127.0.0.1:0", [("/any.Service/Method", False)], self._tokens)
+        self.servers.start(lambda front: lambda: front.recv_batch_details(8) is not None)
+
+    def renew(self, token: str) -> None:
+        """Another server takes the place of the one that runs."""
+        write(self._path, token)
+        refresh(self._tokens)
+        self.servers.renew(0)
+
+
+@pytest.fixture
+def renewable(tmp_path: Path) -> Iterator[Renewable]:
+    renewable = Renewable(tmp_path / "tokens")
+    yield renewable
+    renewable.servers.close(20)
+
+
 def test_a_client_reads_why_its_connection_ends_although_the_server_left_bytes_of_it_unread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    renewable: Renewable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the kernel resets the connection, and the client loses calls that it could send again."""
-    path = write(tmp_path / "tokens", FIRST)
-    tokens = Tokens(path)
-    servers = native_servers.NativeServers("127.0.0.1:0", [("/any.Service/Method", False)], tokens)
-    servers.start(lambda front: lambda: front.recv_batch_details(8) is not None)
-    client = socket.create_connection(("127.0.0.1", servers.port), timeout=20)
+    client = socket.create_connection(("127.0.0.1", renewable.servers.port), timeout=20)
     ping = b"\0\0\x08\6\0\0\0\0\0eight by"
-    client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0" + ping)
+    client.sendall(PREFACE + ping)
     greeting = b""
     while b"eight by" not in greeting:
         greeting += client.recv(4096)
@@ -324,26 +344,20 @@ def test_a_client_reads_why_its_connection_ends_although_the_server_left_bytes_o
 
     monkeypatch.setattr(native_servers, "_becomes_idle", becomes_idle)
     monkeypatch.setattr(native_servers, "discard_until_closed", discard_until_closed)
-    write(path, SECOND)
-    refresh(tokens)
-    servers.renew(0)
+    renewable.renew(SECOND)
     with client:
         assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
         received = b""
         while some := client.recv(4096):
             received += some
     assert received.endswith(b"\0\0\x08\7\0\0\0\0\0" + bytes(8))  # GOAWAY: no stream was processed, no error
-    servers.close(20)
 
 
 def test_what_comes_by_connections_of_other_servers_is_not_discarded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    renewable: Renewable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two renewals soon after each other: the first server still has a call when the second one closes."""
-    path = write(tmp_path / "tokens", FIRST)
-    tokens = Tokens(path)
-    servers = native_servers.NativeServers("127.0.0.1:0", [("/any.Service/Method", False)], tokens)
-    servers.start(lambda front: lambda: front.recv_batch_details(8) is not None)
+    servers = renewable.servers
     monkeypatch.setattr(native_servers, "_DRAIN_S", 0.1)
     discarded: list[object] = []
 
@@ -355,20 +369,15 @@ def test_what_comes_by_connections_of_other_servers_is_not_discarded(
         method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/any.Service/Method")
         call = method.future(b"", metadata=(("authorization", f"Bearer {FIRST}"),), timeout=20)
         wait_until(lambda: servers.unfinished == 1)
-        write(path, SECOND)
-        refresh(tokens)
-        servers.renew(0)
+        renewable.renew(SECOND)
         assert discarded == []
         with socket.create_connection(("127.0.0.1", servers.port), timeout=20) as client:
-            client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+            client.sendall(PREFACE)
             assert client.recv(1)
-            write(path, "third")
-            refresh(tokens)
-            servers.renew(0)
+            renewable.renew("third")
             assert discarded == [[client.getsockname()]]
             assert servers.unfinished == 1
         call.cancel()
-    servers.close(20)
 
 
 def test_callers_whose_token_stays_valid_notice_nothing_of_new_ones(guarded: Server) -> None:
