@@ -18,6 +18,8 @@ from PIL import Image
 from covey_server.__main__ import main
 
 SHAPE, CLASSES = (4, 4, 1), 10
+COUNT = 40  # images of most sources
+SMALL = ("--part-images", "8", "--batch-size", "8")  # five parts of COUNT images: twelve renames
 BROKEN = b"\x89PNG\r\n\x1a\n and no more"
 
 

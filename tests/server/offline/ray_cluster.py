@@ -23,7 +23,7 @@ HEAD = {
     "include_dashboard": False,
     "_system_config": {"max_direct_call_object_size": 0, "worker_register_timeout_seconds": 240},
 }
-_TRIES = 5  # a raylet gives its agents 15 s to start, which does not do while other tests take the cores
+_TRIES = 5  # a raylet gives its agents 15 s to start, which is too little while other tests take the cores
 
 
 def main() -> None:

@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +20,19 @@ import psutil
 import pytest
 from bench.processes import ROOT
 from tests.conftest import WriteModel
-from tests.server.offline.helpers import batch, images, png, read, require_right, write_folder, write_parquet, write_tar
+from tests.server.offline.helpers import (
+    COUNT,
+    SMALL,
+    batch,
+    images,
+    png,
+    read,
+    require_right,
+    write_folder,
+    write_parquet,
+    write_tar,
+)
+from tests.waiting import wait_until
 
 from covey_server.errors import CoveyServerError
 
@@ -30,8 +41,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),  # of Ray's processes each takes seconds to start, and there are ten
 ]
-COUNT = 40
-SMALL = ("--part-images", "8", "--batch-size", "8")  # five chunks, and as many parts
 PATIENCE_S = 240
 
 
@@ -96,16 +105,6 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture
-def model(tmp_path: Path, write_echo_model: WriteModel) -> Path:
-    return write_echo_model(tmp_path / "models")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return write_folder(tmp_path / "images", images(COUNT))
-
-
 @pytest.mark.parametrize("kind", ["folder", "tar", "parquet"])
 def test_rows_are_those_of_the_local_engine(kind: str, tmp_path: Path, model: Path, cluster: Cluster) -> None:
     """Also those of what is no image."""
@@ -164,7 +163,8 @@ def test_a_node_killed_in_the_middle_loses_and_doubles_no_row(
         "tests.server.offline.ray_held", begun, cluster.node, *arguments, tmp_path / "ray.csv", "--engine", "ray"
     )
     try:
-        wait_until((begun / "held").exists, process)
+        wait_until(lambda: (begun / "held").exists() or process.poll() is not None, PATIENCE_S)
+        assert process.poll() is None
         workers = psutil.Process(cluster.raylet).children(recursive=True)
         cluster.kill_node()
         (begun / "killed").touch()
@@ -185,14 +185,6 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
     finally:
         process.kill()
         process.wait()
-
-
-def wait_until(is_so: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    give_up = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert process.poll() is None
-        assert time.monotonic() < give_up, "it did not get so far"
-        time.sleep(0.01)
 
 
 def test_refusals(tmp_path: Path, folder: Path, model: Path, cluster: Cluster, write_echo_model: WriteModel) -> None:

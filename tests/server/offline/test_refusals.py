@@ -17,11 +17,6 @@ from tests.server.offline.helpers import batch, images, png, read, write_folder,
 
 
 @pytest.fixture
-def model(tmp_path: Path, write_echo_model: WriteModel) -> Path:
-    return write_echo_model(tmp_path / "models")
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return write_folder(tmp_path / "images", images(5))
 

@@ -14,20 +14,17 @@ import psutil
 import pytest
 from bench.processes import ROOT
 from tests.conftest import WriteModel
-from tests.server.offline.helpers import batch, images, png, read, require_right, write_folder, write_parquet, write_tar
-
-COUNT = 40
-SMALL = ("--part-images", "8", "--batch-size", "8")  # five parts: twelve renames
-
-
-@pytest.fixture
-def model(tmp_path: Path, write_echo_model: WriteModel) -> Path:
-    return write_echo_model(tmp_path / "models")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return write_folder(tmp_path / "images", images(COUNT))
+from tests.server.offline.helpers import (
+    COUNT,
+    SMALL,
+    batch,
+    images,
+    png,
+    read,
+    require_right,
+    write_parquet,
+    write_tar,
+)
 
 
 def run_until_signal(

@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import WriteModel
 from tests.server.offline.helpers import (
     BROKEN,
+    COUNT,
     batch,
     images,
     png,
@@ -21,13 +22,6 @@ from tests.server.offline.helpers import (
     write_parquet,
     write_tar,
 )
-
-COUNT = 40
-
-
-@pytest.fixture
-def model(tmp_path: Path, write_echo_model: WriteModel) -> Path:
-    return write_echo_model(tmp_path / "models")
 
 
 def source(kind: str, folder: Path) -> Path:

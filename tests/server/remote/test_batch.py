@@ -18,6 +18,8 @@ import pytest
 from tests.conftest import WriteModel
 from tests.server.offline.helpers import (
     BROKEN,
+    COUNT,
+    SMALL,
     batch,
     images,
     png,
@@ -27,7 +29,7 @@ from tests.server.offline.helpers import (
     write_parquet,
     write_tar,
 )
-from tests.server.offline.test_resuming import SMALL, run_until_signal
+from tests.server.offline.test_resuming import run_until_signal
 from tests.server.remote import s3
 
 from covey_proto import image_formats
@@ -40,7 +42,6 @@ from covey_server.offline.sources.tar_files import TarFiles
 from covey_server.remote import objects
 from covey_server.remote import store as store_module
 
-COUNT = 40
 URL = f"s3://{s3.BUCKET}/images"
 
 
@@ -64,6 +65,18 @@ def surveyed(folder: Path, url: str = URL) -> BucketFolder:
     source = BucketFolder(url, image_formats.DEFAULT, 1 << 20)
     source.survey(folder)
     return source
+
+
+def call_once_listed(monkeypatch: pytest.MonkeyPatch, function: Callable[[], object]) -> None:
+    """Calls it between the listing of a folder and the reading of its first image."""
+    survey = BucketFolder.survey
+
+    def survey_and_call(self: BucketFolder, folder: Path) -> dict[str, object]:
+        identity = survey(self, folder)
+        function()
+        return identity
+
+    monkeypatch.setattr(BucketFolder, "survey", survey_and_call)
 
 
 def test_a_folder_has_the_rows_and_the_order_of_a_local_one(
@@ -320,14 +333,10 @@ def test_a_signal_ends_the_waiting_for_a_store_that_is_silent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     put(store, images(COUNT))
-    survey = BucketFolder.survey
-
-    def stay_silent(self: BucketFolder, folder: Path) -> dict[str, object]:
-        identity = survey(self, folder) if moment == "reading" else {}
+    if moment == "listing":
         proxy.open.clear()
-        return identity or survey(self, folder)
-
-    monkeypatch.setattr(BucketFolder, "survey", stay_silent)
+    else:
+        call_once_listed(monkeypatch, proxy.open.clear)
     monkeypatch.setattr(store_module, "_READ_S", 600)
 
     def interrupt() -> None:
@@ -383,10 +392,13 @@ def test_a_store_that_stays_away_ends_the_batch_and_the_same_command_goes_on(
         failures[number] += 1
         return 0.0
 
+    def go_away() -> None:
+        proxy.refuse = True
+        proxy.drop_all()
+
     monkeypatch.setattr(objects, "_delay_s", count)
     source = surveyed(tmp_path)
-    proxy.refuse = True
-    proxy.drop_all()
+    go_away()
     with pytest.raises(Stopped, match=r"images/0000\.png: .*Check AWS_ENDPOINT_URL and the network"):
         next(source.entries(0))
     assert failures[objects._TRIES - 1] >= 1
@@ -396,16 +408,8 @@ def test_a_store_that_stays_away_ends_the_batch_and_the_same_command_goes_on(
     assert f"{URL}: " in capsys.readouterr().err
     assert failures == {1: 1, 2: 1}
     proxy.refuse = False
-    survey = BucketFolder.survey
-
-    def go_away(self: BucketFolder, folder: Path) -> dict[str, object]:
-        identity = survey(self, folder)
-        proxy.refuse = True
-        proxy.drop_all()
-        return identity
-
     with monkeypatch.context() as patch:
-        patch.setattr(BucketFolder, "survey", go_away)
+        call_once_listed(patch, go_away)
         assert batch(*arguments) == 6
     assert "No part was finished yet" in capsys.readouterr().err
     proxy.refuse = False
