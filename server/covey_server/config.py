@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,6 +22,20 @@ ACCESS: tuple[Access, ...] = get_args(Access)
 def _setting(default: Any, text: str, choices: tuple[str, ...] | None = None, *, is_list: bool = False) -> Any:  # noqa: ANN401 - as dataclasses.field
     """`is_list`: of texts, separated by commas; the flag may be given several times."""
     return field(default=default, metadata={"text": text, "choices": choices, "is_list": is_list})
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port to listen on, and the option that changes it; number 0: a free one."""
+
+    purpose: str
+    option: str
+    host: str
+    number: int
+
+    @property
+    def address(self) -> str:
+        return _address(self.host, self.number)
 
 
 @dataclass(frozen=True)
@@ -227,6 +242,13 @@ class Config:
     def http_port_to_open(self) -> int:
         """The port of HTTP; 0: a free one."""
         return self.http_port if self.http_port >= 0 else HTTP_PORT if self.grpc_port else 0
+
+    @property
+    def ports(self) -> Sequence[Port]:
+        """The ports to listen on, in the order in which they are opened."""
+        http = [Port("HTTP", "--http-port", self.host, self.http_port_to_open)] if self.http else []
+        metrics = Port("metrics", "--metrics-port", self.metrics_host or self.host, self.metrics_port)
+        return [Port("gRPC", "--grpc-port", self.host, self.grpc_port), *http, metrics]
 
     def _require_whole_tls(self) -> None:
         if bool(self.tls_certificate) != bool(self.tls_key):

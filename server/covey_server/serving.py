@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from covey_server.config import Config
+from covey_server.config import Config, Port
 from covey_server.errors import InvalidConfiguration, PortUnavailable, StartupError
 from covey_server.fronts.security import logs
 from covey_server.observability import log_lines
@@ -59,22 +60,17 @@ def with_all_taken_ports(config: Config, run: Callable[[], int]) -> int:
     try:
         return run()
     except PortUnavailable as error:
-        places = [("gRPC", "--grpc-port", config.address(config.grpc_port))]
-        if config.http:
-            places.append(("HTTP", "--http-port", config.address(config.http_port_to_open)))
-        places.append(("metrics", "--metrics-port", config.metrics_address(config.metrics_port)))
-        failed = next((index for index, place in enumerate(places) if str(error).startswith(place[0])), len(places))
-        taken = [
-            f"{address} ({what}: {option})" for what, option, address in places[failed + 1 :] if not _is_free(address)
-        ]
+        message = str(error)
+        behind = [*itertools.dropwhile(lambda port: not message.startswith(port.purpose), config.ports)][1:]
+        taken = [f"{port.address} ({port.purpose}: {port.option})" for port in behind if not _is_free(port)]
         if not taken:
             raise
-        raise PortUnavailable(f"{error}. Taken too: {' and '.join(taken)}") from error
+        raise PortUnavailable(f"{message}. Taken too: {' and '.join(taken)}") from error
 
 
-def _is_free(address: str) -> bool:
+def _is_free(port: Port) -> bool:
     try:
-        ports.require_free(address)
+        ports.require_free(port.address)
     except OSError:
         return False
     return True

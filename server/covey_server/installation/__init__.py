@@ -29,14 +29,11 @@ def examine(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     yield machine.memory()
     yield machine.open_files()
     yield gpu.gpu(builds)
-    wanted = [("gRPC", "--grpc-port", config.host, config.grpc_port)]
-    if config.http:
-        wanted.append(("HTTP", "--http-port", config.host, config.http_port_to_open))
-    wanted.append(("metrics", "--metrics-port", config.metrics_host or config.host, config.metrics_port))
     others: dict[tuple[str, int], str] = {}
-    for name, option, host, port in wanted:
-        yield ports.port(name, option, host, port, others.get((host, port), ""))
-        others[host, port] = name
+    for port in config.ports:
+        place = port.host, port.number
+        yield ports.port(port.purpose, port.option, *place, others.get(place, ""))
+        others[place] = port.purpose
 
 
 def text(findings: Sequence[Finding]) -> str:
