@@ -63,9 +63,8 @@ def dataset_rows(data_dir: Path | None) -> list[Row]:
 def _recipes(network: str) -> str:
     if network == OWN:  # it may take those of Covey's networks too, lenet-best and so on: too many for a row
         of_networks = tuple(f"{name}-" for name in NETWORKS)
-        return ", ".join(
-            [*(name for name in recipes_of(network) if not name.startswith(of_networks)), "NETWORK-RECIPE"]
-        )
+        general = [name for name in recipes_of(network) if not name.startswith(of_networks)]
+        return ", ".join([*general, "NETWORK-RECIPE"])
     return ", ".join(name for name in recipes_of(network) if name != FINE_TUNE or network not in NETWORKS)
 
 

@@ -127,7 +127,7 @@ class EngineFailed(RequestError):
 
 
 def is_late(error: BaseException) -> bool:
-    """Whether a request had no time: its deadline passed, or could not be met."""
+    """Whether a request failed for lack of time: its deadline passed, or could not be met."""
     if isinstance(error, Overloaded):
         return error.refused_for == "deadline"
     return isinstance(error, (DeadlineTooShort, Expired))

@@ -55,8 +55,8 @@ def explained(run: Callable[[], int], command: str = "covey-server") -> int:
 
 
 def with_all_taken_ports(config: Config, run: Callable[[], int]) -> int:
-    """`run`. Where it fails at a port that is taken, as beside another server, the error names those behind it that are
-    taken too, so that it need not be tried once for each."""
+    """`run`; where it fails because a port is taken, as beside another server, the error also names the ports still
+    to be opened that are taken: one attempt shows all."""
     try:
         return run()
     except PortUnavailable as error:

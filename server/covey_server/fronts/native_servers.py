@@ -47,7 +47,7 @@ class _Server:
     digests: tuple[bytes, ...] | None
     intake: Intake | None = None
     retired_at_s: float = 0.0
-    # Once it is retired, by inode. Some may be another server's, but for those that are surely its own.
+    # Once it is retired, by inode: those there were then, which may include other servers', and those surely its own.
     connections: frozenset[int] = frozenset()
     own: frozenset[int] = frozenset()
 

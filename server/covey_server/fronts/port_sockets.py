@@ -16,7 +16,7 @@ _FAR = 2**31 - 1
 
 
 def connections(port: int) -> frozenset[int]:
-    """The connections to the local `port`, by inode: of an address, a later connection may come too."""
+    """The connections to the local `port`, by inode: a later connection may come from the same address."""
     found = set()
     for each in handles(port, listening=False):
         with each:

@@ -37,7 +37,7 @@ class Address:
         display_url = redact(text)
         try:
             parts = urlsplit(text)
-        except ValueError:  # of brackets in the place of a host
+        except ValueError:  # brackets where the host belongs
             raise InvalidConfiguration(
                 f"{option}{display_url}: expected the name of a bucket or a server behind ://, without brackets; a "
                 f"pattern may stand for what is below it"

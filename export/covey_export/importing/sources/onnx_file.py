@@ -108,7 +108,8 @@ def _folder(path: Path) -> str:
 
 
 def _models_folder(path: Path) -> Path | None:
-    """The folder with NAME/VERSION/model.onnx that the path is, or is in; None where there is none."""
+    """The folder that holds NAME/VERSION/model.onnx: the path itself, or the folder above if it is NAME, or the one
+    above that if it is NAME/VERSION. None where it is none of these."""
     for above, within in enumerate(("*/*/", "*/", "")):
         folder = Path(os.path.normpath(path.joinpath(*[".."] * above)))
         for file in path.glob(f"{within}{layout.FILE_NAME}"):
