@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from bench.processes import started_server
 from PIL import Image
-from tests.compatibility import released
-from tests.compatibility.conversation import COLOUR, GREY, TOKEN, pixels
+from tests.compatibility import released, source_trees
+from tests.compatibility.conversation import COLOUR, GREY, pixels
 
 OF_GRPC = ("user-agent", "grpc-accept-encoding")  # the library's own metadata, not the SDK's
 
@@ -42,7 +41,7 @@ def record(tree: Path) -> None:
     dump = "import sys; from covey_proto.v1.classifier_pb2 import DESCRIPTOR as file; "
     dump += "sys.stdout.buffer.write(file.serialized_pb)"
     done = subprocess.run(
-        [sys.executable, "-c", dump], env=released.environment(tree), stdout=subprocess.PIPE, check=True
+        [sys.executable, "-c", dump], env=source_trees.environment(tree), stdout=subprocess.PIPE, check=True
     )
     released.DESCRIPTOR.write_bytes(done.stdout)
 
@@ -74,27 +73,13 @@ def export(tree: Path, place: Path) -> None:
     ):
         command = [sys.executable, "-m", "covey_export", "all", "networks:tiny", *options, *common]
         # From this folder, where networks.py is.
-        subprocess.run(command, cwd=Path(__file__).parent, env=released.environment(tree), check=True)
+        subprocess.run(command, cwd=Path(__file__).parent, env=source_trees.environment(tree), check=True)
 
 
 def talk(tree: Path, place: Path) -> None:
     """Server and SDK of 0.1.0, with a proxy between them that writes down what passes."""
-    tokens = place / "tokens"
-    tokens.write_text(TOKEN + "\n")
-    tokens.chmod(0o600)
-    command = [sys.executable, "-m", "covey_server", "--models", str(released.MODELS), "--auth-token-file", str(tokens)]
-    command += ["--grpc-port", "0", "--metrics-port", "0"]
-    with (
-        started_server(command, place / "log", released.environment(tree)) as (_, target, _, _),
-        proxy(target) as (own_target, calls),
-    ):
-        said = subprocess.run(
-            [sys.executable, str(released.CONVERSATION), own_target, str(released.IMAGES)],
-            env=released.environment(tree),
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-    released.RESULTS.write_bytes(said.stdout)
+    with source_trees.server(tree, place) as target, proxy(target) as (own_target, calls):
+        released.RESULTS.write_text(source_trees.converse(tree, own_target))
     unique = {json.dumps({name: call[name] for name in ("path", "metadata", "requests")}): call for call in calls}
     released.CALLS.write_text(json.dumps(list(unique.values()), indent=1))
 

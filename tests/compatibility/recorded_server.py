@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -58,7 +58,7 @@ class RecordedServer(grpc.GenericRpcHandler):
         asked, answered = released.request_and_response(path)
         sent: list[Any] = [self._messages[asked].FromString(each) for each in requests]
         if status is not None:
-            self._failures[self._key(path, sent[0])] = grpc.StatusCode[status]
+            self._failures[_key(path, sent[0])] = grpc.StatusCode[status]
             return
         got: list[Any] = [self._messages[answered].FromString(each) for each in responses]
         if path == _STREAM:
@@ -67,7 +67,7 @@ class RecordedServer(grpc.GenericRpcHandler):
         elif path == _CLASSIFY:
             pairs = zip(sent, got, strict=True)
         else:
-            self._whole[self._key(path, sent[0])] = got[0]
+            self._whole[_key(path, sent[0])] = got[0]
             return
         for request, response in pairs:
             for image, result in zip(_images(request), response.results, strict=True):
@@ -81,13 +81,12 @@ class RecordedServer(grpc.GenericRpcHandler):
             yield self._health
             return
         kind = self._messages[released.request_and_response(path)[0]]
-        fail: Callable[[grpc.StatusCode], object] = lambda code: context.abort(code, "as recorded")  # noqa: E731
         for each in requests:
             message: Any = kind.FromString(each)
             message.DiscardUnknownFields()  # that is what a server does which does not know them
-            key = self._key(path, message)
+            key = _key(path, message)
             if key in self._failures:
-                fail(self._failures[key])
+                context.abort(self._failures[key], "as recorded")
             if path == _STREAM:
                 response: Any = self._messages["ClassifyStreamResponse"](id=message.id)
                 response.response.CopyFrom(self._classified(message.request))
@@ -105,8 +104,9 @@ class RecordedServer(grpc.GenericRpcHandler):
         response.results.extend(result for result, _ in found)
         return response  # type: ignore[no-any-return]
 
-    def _key(self, path: str, request: Message) -> Key:
-        return path, request.SerializeToString(deterministic=True)
+
+def _key(path: str, request: Message) -> Key:
+    return path, request.SerializeToString(deterministic=True)
 
 
 def _options(request: Any) -> Key:  # noqa: ANN401

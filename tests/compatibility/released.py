@@ -7,7 +7,6 @@ complete, tested and reviewed. HTTP, `covey import`, explanations, embeddings an
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,8 @@ CALLS = FOLDER / "calls.json"
 RESULTS = FOLDER / "results.json"
 DESCRIPTOR = FOLDER / "classifier.descriptor"  # a FileDescriptorProto: classifier.proto as it was
 CONVERSATION = Path(__file__).parent / "conversation.py"
-PACKAGES = ("proto", "export", "server", "clients")
 # Of a probability. Photographs are decoded and resized by newer libraries than then; that made up to 0.0005.
 TOLERANCE = 0.005
-
-
-def environment(tree: Path) -> dict[str, str]:
-    """For a Python that takes Covey from another source tree; the other packages stay those that are installed."""
-    mine = {name: value for name, value in os.environ.items() if not name.startswith("COVEY_")}
-    return mine | {"PYTHONPATH": os.pathsep.join(str(tree / each) for each in PACKAGES)}
 
 
 def messages() -> Mapping[str, type[Message]]:

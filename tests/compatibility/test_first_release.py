@@ -14,7 +14,7 @@ import grpc
 import pytest
 from bench.processes import Server, covey_server
 from google.protobuf import json_format
-from tests.compatibility import released
+from tests.compatibility import released, source_trees
 from tests.compatibility.conversation import GREY, TOKEN, hold, pixels
 from tests.compatibility.recorded_server import RecordedServer
 
@@ -28,10 +28,8 @@ VARYING = ("timing", "serving", "message")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The present one, with the model files of 0.1.0."""
     place = tmp_path_factory.mktemp(request.param)
-    tokens = place / "tokens"
-    tokens.write_text(TOKEN + "\n")
-    tokens.chmod(0o600)
-    with covey_server(released.MODELS, request.param, place / "log", ["--auth-token-file", str(tokens)]) as running:
+    flags = ["--auth-token-file", str(source_trees.write_tokens(place))]
+    with covey_server(released.MODELS, request.param, place / "log", flags) as running:
         yield running
 
 
