@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,8 @@ import pytest
 from bench.processes import ROOT, Server, covey_server
 from numpy.typing import ArrayLike
 from tests.conftest import WriteModel, echo_model
-from tests.reports.pages import CHROMIUM
+from tests.reports.pages import CHROMIUM, needs_browser
+from tests.waiting import wait_until
 
 EXAMPLES = ROOT / "docs" / "examples"
 
@@ -38,11 +38,9 @@ def target(server: Server) -> str:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two images, of which each has one bright pixel: its place is the class. And a file that is none."""
-    for name, brightest in (("seven.png", 7), ("two.png", 2)):
-        pixels = np.zeros((4, 4), np.uint8)
-        pixels.flat[brightest] = 255
-        PIL.Image.fromarray(pixels).save(tmp_path / name)
+    """Two images, and a file that is none."""
+    for name, label in (("seven.png", 7), ("two.png", 2)):
+        _save_of_class(tmp_path / name, label)
     (tmp_path / "bad.png").write_bytes(b"bad")
     return tmp_path
 
@@ -50,6 +48,13 @@ def photos(tmp_path: Path) -> Path:
 def _save(path: Path, pixels: ArrayLike) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     PIL.Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+
+
+def _save_of_class(path: Path, label: int) -> None:
+    """One pixel is bright: its place is the class."""
+    pixels = np.zeros((4, 4))
+    pixels.flat[label] = 255
+    _save(path, pixels)
 
 
 def _run(name: str, *arguments: str | Path, stdin: str = "", code: int = 0) -> list[str]:
@@ -62,7 +67,7 @@ def _run(name: str, *arguments: str | Path, stdin: str = "", code: int = 0) -> l
 def test_every_example_is_run_here() -> None:
     tested = Path(__file__).read_text(encoding="utf-8")
     names = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".html", ".ipynb")}
-    assert {name for name in names if tested.count(name) == 0} == set()
+    assert {name for name in names if name not in tested} == set()
     page = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     assert {name for name in names if f"({name})" not in page} == set()
 
@@ -124,19 +129,8 @@ def test_product_classifier(tmp_path: Path) -> None:
         _save(tmp_path / "new" / f"{product}.png", photograph(colour))
     (tmp_path / "new" / "zero.jpg").write_bytes(b"bad")
     command = [sys.executable, "-m", "covey_export", "all", "cifar-net", "--dataset", "folder:photos"]
-    command += [
-        "--name",
-        "products",
-        "--epochs",
-        "6",
-        "--optimizer",
-        "adam",
-        "--learning-rate",
-        "0.003",
-        "--batch-size",
-        "8",
-    ]
-    command += ["--seed", "1", "--no-report"]
+    command += ["--name", "products", "--epochs", "6", "--optimizer", "adam", "--learning-rate", "0.003"]
+    command += ["--batch-size", "8", "--seed", "1", "--no-report"]
     trained = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert trained.returncode == 0, trained.stdout + trained.stderr
 
@@ -167,15 +161,13 @@ def test_defect_detector(tmp_path: Path) -> None:
         (belt / "b.png").unlink()
         PIL.Image.open(belt / "a.png").save(belt / "d.JPG")
         assert _run("defect_detector.py", belt, server.target) == [printed[0], "d.JPG: pass"]
-        give_up = time.monotonic() + 60
-        while not list(tmp_path.glob("captures/parts/*/*.png")) and time.monotonic() < give_up:
-            time.sleep(0.01)  # a thread of the lowest priority writes it
+        wait_until(lambda: list(tmp_path.glob("captures/parts/*/*.png")))
     (kept,) = tmp_path.glob("captures/parts/*/*.png")
     assert kept.parent.name == "defect"
     assert np.asarray(PIL.Image.open(kept)).flat[1] == 140
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
+@needs_browser
 def test_browser(server: Server, photos: Path) -> None:
     pytest.importorskip("playwright", reason="needs playwright")
     from playwright.sync_api import expect, sync_playwright
@@ -208,10 +200,8 @@ def test_browser(server: Server, photos: Path) -> None:
 
 def test_notebook(target: str, tmp_path: Path) -> None:
     """Its cells, one after the other, as `Run all` does."""
-    for name, brightest in (("class 7/a.png", 7), ("class 7/b.png", 2), ("class 2/c.PNG", 2)):
-        pixels = np.zeros((4, 4))
-        pixels.flat[brightest] = 255
-        _save(tmp_path / "photos" / name, pixels)
+    for name, label in (("class 7/a.png", 7), ("class 7/b.png", 2), ("class 2/c.PNG", 2)):
+        _save_of_class(tmp_path / "photos" / name, label)
     cells = json.loads((EXAMPLES / "mistakes.ipynb").read_text(encoding="utf-8"))["cells"]
     source = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     assert '"localhost:8001"' in source
