@@ -48,9 +48,14 @@ def blocks(page: Path, *languages: str) -> list[Code]:
     ]
 
 
+def without_blocks(page: Path) -> str:
+    """The text between blocks in fences, each line where it was."""
+    return _FENCE.sub(lambda found: "\n" * found[0].count("\n"), page.read_text(encoding="utf-8"))
+
+
 def inline(page: Path) -> list[Code]:
-    """Code within sentences, on one line each whatever the page breaks."""
-    text = _FENCE.sub(lambda found: "\n" * found[0].count("\n"), page.read_text(encoding="utf-8"))
+    """Code within sentences, each piece on one line, wherever the page breaks it."""
+    text = without_blocks(page)
     return [
         Code(page, text.count("\n", 0, found.start()) + 1, "", " ".join(found[1].split()).replace("\\|", "|"))
         for found in _INLINE.finditer(text)

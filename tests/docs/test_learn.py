@@ -128,8 +128,8 @@ CHINESE = [
 
 def code(page: Path) -> list[str]:
     """The lines of all blocks of code, without their comments and the words of drawings."""
-    blocks = re.findall(r"^```(?:sh|python|text)\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    return [re.sub(r" *#(?! \[).*", "", line) for block in blocks for line in block.splitlines()]
+    blocks = pages.blocks(page, "sh", "python", "text")
+    return [re.sub(r" *#(?! \[).*", "", line) for block in blocks for line in block.text.splitlines()]
 
 
 @pytest.mark.parametrize(("english", "chinese"), CHINESE)

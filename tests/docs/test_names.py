@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 from bench.processes import ROOT
+from markdown.extensions.toc import slugify_unicode  # type: ignore[import-untyped]
 from tests.docs import command_lines, stable_names
-from tests.docs.pages import PAGES, blocks, inline, named
+from tests.docs.pages import PAGES, blocks, inline, named, without_blocks
 
 import covey
 
@@ -116,10 +117,8 @@ def test_files_in_commands_are_there(page: Path) -> None:
 
 def anchors(page: Path) -> set[str]:
     """Of its headings, as the site makes them."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-    words = [re.sub(r"[^\w\s-]", "", re.sub(r"\]\(.*?\)", "", heading)).strip().lower() for heading in headings]
-    return {re.sub(r"[-\s]+", "-", each) for each in words}
+    headings = re.findall(r"^#+ (.*)$", without_blocks(page), re.MULTILINE)
+    return {slugify_unicode(re.sub(r"\]\(.*?\)", "", heading), "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

@@ -20,6 +20,7 @@ import torch
 from bench.processes import ROOT, Server, covey_server
 from PIL import Image
 from tests.conftest import echo_model
+from tests.docs import pages
 from tests.export.importing.onnx_models import save, small_cnn
 from torchvision import transforms
 
@@ -42,7 +43,7 @@ class Flowers(nn.Module):
 
 def blocks(page: str, language: str) -> list[str]:
     """The code of a page, in its order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", (PAGES / page).read_text(), re.MULTILINE | re.DOTALL)
+    return [block.text for block in pages.blocks(PAGES / page, language)]
 
 
 def run_imports(block: str, place: Path) -> None:
