@@ -48,14 +48,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def matrix() -> Iterator[dict[str, Facts]]:
-    """To be filled; written as a table in the end."""
-    rows: dict[str, Facts] = {}
+def matrix() -> Iterator[dict[tuple[str, str], Facts]]:
+    """To be filled by Python and kind of versions; written as a table in the end."""
+    rows: dict[tuple[str, str], Facts] = {}
     yield rows
     lines = ["| Python | versions | packages | MB | import covey, CPU s |", "| --- | --- | --- | --- | --- |"]
     lines += [
-        f"| {name} | {each.packages} | {each.size_bytes / 1e6:.0f} | {each.import_cpu_s:.2f} |"
-        for name, each in rows.items()
+        f"| {version} | {which} | {each.packages} | {each.size_bytes / 1e6:.0f} | {each.import_cpu_s:.2f} |"
+        for (version, which), each in rows.items()
     ]
     MATRIX.parent.mkdir(parents=True, exist_ok=True)
     MATRIX.write_text("\n".join(lines) + "\n")
@@ -103,7 +103,9 @@ class Commands:
 
 @pytest.mark.parametrize("which", ["newest", "lowest"])
 @pytest.mark.parametrize("version", PYTHONS)
-def test_install_and_serve(version: str, which: str, wheel: Path, tmp_path: Path, matrix: dict[str, Facts]) -> None:
+def test_install_and_serve(
+    version: str, which: str, wheel: Path, tmp_path: Path, matrix: dict[tuple[str, str], Facts]
+) -> None:
     """Without the extra an error says what to install; with it the sample answers, in the page and by command. The
     small extras do what they are for."""
     python = interpreter(version)
@@ -117,7 +119,7 @@ def test_install_and_serve(version: str, which: str, wheel: Path, tmp_path: Path
         installed.install(wheel, [], constraints)
         _refuses_without_extras(covey)
         installed.install(wheel, ["cpu"], constraints)
-        matrix[f"{version} | {which}"] = installed.facts()
+        matrix[version, which] = installed.facts()
         _serves_the_sample(covey)
         installed.install(wheel, SMALL_EXTRAS, constraints)
         _uses_small_extras(covey, installed, folder)
