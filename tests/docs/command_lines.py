@@ -1,4 +1,4 @@
-"""Whether a command of the documentation would be understood: the parsers that the commands themselves use read it."""
+"""Whether a command in the documentation is correct, by the parsers that the commands themselves use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from covey_server.errors import InvalidConfiguration
 from covey_server.offline import command as batch
 
 COVEY = ("covey", "covey-server", "covey-export")
-# Programs that are not Covey's: what their commands name of Covey is checked, the rest is taken as it is.
+# Programs that are not Covey's: their own arguments are not checked.
 _OTHERS = """
 [ . ./classify aws cd curl docker echo export for g++ grep helm jq kubectl mkdir openssl pip pkg-config pre-commit
 printf protoc python ray rm sha256sum sleep sudo umask which
@@ -36,7 +36,7 @@ _EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["o
 
 
 def problem(words: Sequence[str]) -> str:
-    """What is wrong with a command; empty where nothing is. Its paths are looked at by no one here."""
+    """What is wrong with a command; empty where nothing is. Paths in it are not checked."""
     program = words[0].removeprefix(".venv/bin/")
     inner = next((place for place, word in enumerate(words) if place and word in COVEY), None)
     if program == "docker" and inner is not None and words[1:3] == ["compose", "run"]:
@@ -52,12 +52,12 @@ def problem(words: Sequence[str]) -> str:
     if program == "pip":
         extras = {each for word in words for found in re.findall(r"\[(.*)\]", word) for each in found.split(",")}
         return f"no extra of pyproject.toml: {extras - _EXTRAS}" if extras - _EXTRAS else ""
-    return "" if program in OTHERS else f"{program} is no program that tests.docs.command_lines knows"
+    return "" if program in OTHERS else f"tests.docs.command_lines does not know {program}"
 
 
 def problem_of_part(words: Sequence[str]) -> str:
-    """The same of a command of Covey's that a sentence speaks of, which may leave out what it needs: its command and
-    its options must be there."""
+    """What is wrong with a command of Covey's in a sentence, which may leave out arguments: a name or an option that
+    does not exist."""
     commands = [word for word in words[1:] if not word.startswith("-")]
     if words[0] == "covey-server" and commands[:1] != [first_look.COMMAND]:
         known = options_of_server()
@@ -65,7 +65,7 @@ def problem_of_part(words: Sequence[str]) -> str:
         known = {"--help", "--version"}
     else:
         tree = options_of_covey()
-        name = commands[0] if words[0] == "covey" else _MEANT.get(commands[0], commands[0])
+        name = forwarding.EXPORT if words[0] != "covey" and commands[0] in _OF_EXPORT_ALONE else commands[0]
         if name not in tree:
             return f"there is no {words[0]} {commands[0]}"
         known = tree[name]
@@ -73,7 +73,7 @@ def problem_of_part(words: Sequence[str]) -> str:
     return f"no options of it: {', '.join(sorted(given - known))}" if given - known else ""
 
 
-_MEANT = {"list": forwarding.EXPORT, "all": forwarding.EXPORT}  # commands of covey-export alone
+_OF_EXPORT_ALONE = ("list", "all")  # `covey` has them as `covey export list`
 
 
 @functools.cache
@@ -156,18 +156,18 @@ def _of_make(words: Sequence[str]) -> str:
 
 
 def _of_module(module: str, words: Sequence[str]) -> str:
-    """Of modules of this repository, options must occur in their code; their parsers stand in the middle of it."""
-    if module.partition(".")[0] not in ("bench", "tests", "covey_export", "covey_server", "covey"):
+    """Options of modules of bench and tests must occur in their code: their parsers cannot be had alone."""
+    package = module.partition(".")[0]
+    if package not in ("bench", "tests", "covey_export", "covey_server", "covey"):
         return ""
-    if (ROOT / module.partition(".")[0]).is_dir():
-        place = ROOT / module.replace(".", "/")
-        files = [place.with_suffix(".py")] if place.with_suffix(".py").is_file() else [place / "__main__.py"]
-        if not files[0].is_file():
+    if package not in ("bench", "tests"):
+        if importlib.util.find_spec(module) is None:
             return f"there is no module {module}"
-        files += [ROOT / "bench" / "run.py"]
-        text = "".join(file.read_text(encoding="utf-8") for file in files)
-        unknown = [word for word in words if word.startswith("--") and f'"{word.partition("=")[0]}"' not in text]
-        return f"{module} has no {', '.join(unknown)}" if unknown else ""
-    if importlib.util.find_spec(module) is None:
+        return problem([module.replace("_", "-"), *words])
+    place = ROOT / module.replace(".", "/")
+    file = next((each for each in (place.with_suffix(".py"), place / "__main__.py") if each.is_file()), None)
+    if file is None:
         return f"there is no module {module}"
-    return problem([module.replace("_", "-"), *words])
+    text = file.read_text(encoding="utf-8") + (ROOT / "bench" / "run.py").read_text(encoding="utf-8")
+    unknown = [word for word in words if word.startswith("--") and f'"{word.partition("=")[0]}"' not in text]
+    return f"{module} has no {', '.join(unknown)}" if unknown else ""

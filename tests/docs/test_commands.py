@@ -1,4 +1,4 @@
-"""Every command that a page names is understood by the program that it is for, and every name in it is there."""
+"""The program of every command that a page names understands it."""
 
 from __future__ import annotations
 

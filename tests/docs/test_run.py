@@ -1,5 +1,5 @@
-"""The commands and the Python of the pages run, in their order, in a folder with what the pages speak of and beside a
-server of its models; those that do not are listed with the reason. Pages with tests of their own are in TESTED."""
+"""The commands and the Python of each page run in their order, in a folder with the files that pages name, beside a
+server of its models. Those that are not run are listed with the reason; pages with tests of their own are in TESTED."""
 
 from __future__ import annotations
 
@@ -81,19 +81,24 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(place: Path) -> Iterator[Server]:
-    # It looks at the folder when it is told to, not while the pages write there: what it answers hangs on no time.
+    # It does not look at the folder again by itself while pages write there, so answers do not depend on time.
     flags = ["--reload-interval-s", "0", "--default-model", "lenet", "--version-policy", "all", "--allow-management"]
     with covey_server(place / "models", "native", place / "server.log", flags) as server:
         yield server
 
 
 def lines(block: Code) -> list[str]:
-    """Those to run: of a loop nothing. Without the folder that commands of the clone are in."""
+    """Its commands, without the folder that commands of the clone are in."""
     code = block.text.replace("\\\n", " ")
-    if re.search(r"^for ", code, re.MULTILINE):
-        return []
-    found = [re.sub(r"^ *(?:\.venv/bin/)?", "", line) for line in code.splitlines() if line.strip()]
-    return [line for line in found if not any(re.match(start, line) for start in NOT_RUN)]
+    return [re.sub(r"^ *(?:\.venv/bin/)?", "", line) for line in code.splitlines() if line.strip()]
+
+
+def script(block: Code) -> str:
+    """The commands to run; nothing of a block with a loop."""
+    found = lines(block)
+    if any(line.startswith("for ") for line in found):
+        return ""
+    return "\n".join(line for line in found if not any(re.match(start, line) for start in NOT_RUN))
 
 
 def run(command: Sequence[str], place: Path, server: Server, code: str) -> str:
@@ -128,9 +133,9 @@ def test_what_a_page_tells_to_run_runs(page: Path, place: Path, server: Server) 
             if not any(part in block.text for part in NOT_RUN_PYTHON):
                 run(PYTHON, place, server, block.text)
             continue
-        script = "\n".join(lines(block))
-        printed = run(SHELL, place, server, script) if script else ""
-        assert "classify docs/digit.png" not in script or re.search(r"\b7\b", printed), block
+        to_run = script(block)
+        printed = run(SHELL, place, server, to_run) if to_run else ""
+        assert "classify docs/digit.png" not in to_run or re.search(r"\b7\b", printed), block
 
 
 def test_the_sample_answers_what_readme_says(place: Path, server: Server) -> None:
@@ -144,21 +149,20 @@ def test_the_sample_answers_what_readme_says(place: Path, server: Server) -> Non
 def test_certificates_and_tokens_are_made_and_used_as_the_page_says(place: Path, server: Server) -> None:
     page = next(page for page in PAGES if page.name == "security.md")
     made, asked = (block for block in blocks(page, "sh") if "authority.pem" in block.text and "HOST:" not in block.text)
-    run(SHELL, place, server, "\n".join(lines(made)))
+    run(SHELL, place, server, script(made))
     (command,) = (words for words in commands(made.text) if words[0] == "covey-server")
     flags = [str(place / word) if (place / word).is_file() else word for word in command[3:]]
     flags += ["--default-model", "lenet"]
     with covey_server(place / "models", "auto", place / "tls.log", flags) as secured:
         secured.target = secured.target.replace("127.0.0.1", "localhost")
-        assert re.search(r"\b7\b", run(SHELL, place, secured, "\n".join(lines(asked))))
+        assert re.search(r"\b7\b", run(SHELL, place, secured, script(asked)))
         (code,) = blocks(page, "python")
         assert run(PYTHON, place, secured, code.text) == "7\n"
 
 
 def test_every_reason_is_needed() -> None:
     """A pattern that no command has any more is gone from the lists."""
-    told = [block.text.replace("\\\n", " ").splitlines() for page in PAGES for block in blocks(page, "sh")]
-    commands = [re.sub(r"^ *(?:\.venv/bin/)?", "", line) for block in told for line in block]
-    assert [start for start in NOT_RUN if not any(re.match(start, line) for line in commands)] == []
+    told = [line for page in PAGES for block in blocks(page, "sh") for line in lines(block)]
+    assert [start for start in NOT_RUN if not any(re.match(start, line) for line in told)] == []
     python = [block.text for page in PAGES for block in blocks(page, "python")]
     assert [part for part in NOT_RUN_PYTHON if not any(part in text for text in python)] == []
