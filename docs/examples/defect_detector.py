@@ -1,11 +1,12 @@
 """Parts on a belt, checked for defects: python defect_detector.py IMAGES [HOST:PORT]
 
-A defect that passes costs more than a good part that somebody looks at, so the more probable class is not the answer:
-two thresholds on the probability of a defect part what passes, what is rejected, and what a person decides. The exit
-code is 1 if a part was rejected, 2 if one is left to a person, 3 if there is no image: nothing was looked at then.
+A defect that passes costs more than a good part that somebody looks at. So it is not the more probable class that
+decides, but two thresholds on the probability of a defect: below the first a part passes, from the second on it is
+rejected, and between them a person decides. The exit code is 0 if all parts passed, 1 if some were rejected, 2 if some
+are left to a person, and 3 if there is no image.
 
-Start the server with --capture captures --capture-below 0.9: it keeps the images it was unsure of, to be labelled
-(covey label captures/parts) and trained on.
+Start the server with --capture captures --capture-below 0.9: it keeps the images that it was unsure of. Label them
+(covey label captures/parts), and train on them.
 """
 
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import covey
 
-PASS_BELOW = 0.1  # one in ten of the parts just below it has a defect: choose both on images that you have labelled
+PASS_BELOW = 0.1  # of parts just below it, one in ten has a defect; choose both thresholds on labelled images
 REJECT_FROM = 0.9
 SUFFIXES = (".jpg", ".jpeg", ".png")
 

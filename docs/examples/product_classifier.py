@@ -1,8 +1,8 @@
 """New photographs of a web shop, sorted by a network that learned from the shop's own:
 python product_classifier.py NEW_PHOTOS [HOST:PORT] > products.csv
 
-Each photograph becomes a row: file, product, probability, and whether somebody should look at it. Those that are no
-images are rows too.
+Each photograph becomes a row: file, product, probability, and whether somebody should look at it. A file that cannot be
+read becomes a row too.
 """
 
 import csv

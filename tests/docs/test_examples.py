@@ -218,5 +218,5 @@ def test_notebook(target: str, tmp_path: Path) -> None:
         "     class 2        1        0",
         "     class 7        1        1",
         "photos/class 7/b.png: class 2, 100% sure",
-        "67% are right",
+        "2 of 3 are right",
     ]
