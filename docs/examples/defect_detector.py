@@ -2,8 +2,8 @@
 
 A defect that passes costs more than a good part that somebody looks at. So it is not the more probable class that
 decides, but two thresholds on the probability of a defect: below the first a part passes, from the second on it is
-rejected, and between them a person decides. The exit code is 0 if all parts passed, 1 if some were rejected, 2 if some
-are left to a person, and 3 if there is no image.
+rejected, and between them a person decides. The exit code is 0 if all parts passed, 2 if some are left to a person,
+else 1 if some were rejected, and 3 if there is no image.
 
 Start the server with --capture captures --capture-below 0.9: it keeps the images that it was unsure of. Label them
 (covey label captures/parts), and train on them.
