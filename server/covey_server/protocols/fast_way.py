@@ -74,7 +74,7 @@ class FastWay:
         for place, payload in enumerate(payloads):
             places.setdefault(forms.find(payload), []).append(place)
         for each, some in places.items():
-            self._handle_alike(each, burst if len(some) == len(payloads) else burst.select(some), catalog)
+            self._handle_alike(each, _part(burst, some), catalog)
 
     def _handle_alike(self, form: Form | None, burst: Burst, catalog: Catalog, *, at_once: bool = False) -> None:
         """Handles calls of one form, or of none that is known."""
@@ -117,7 +117,7 @@ class FastWay:
                     self._handle_alike(form, burst.select(places), catalog)
                     self._pipeline.workers.dispatch()
                 if without:
-                    self._handle_limited(form, burst.select(without), catalog, limits)
+                    self._handle_limited(form, _part(burst, without), catalog, limits)
                 return
         for call in burst.calls():
             handle(self._handler, call)
@@ -279,6 +279,11 @@ class FormGroup(Group):
 
     def succeed(self, rows: Sequence[Buffer]) -> None:
         raise AssertionError("a group answers by itself; this is a bug")
+
+
+def _part(burst: Burst, places: Sequence[int]) -> Burst:
+    """The calls at these places, in their order; the burst itself where that is all of them."""
+    return burst if len(places) == len(burst.payloads) else burst.select(places)
 
 
 def _calls(burst: Burst, form: Form, accounts: Sequence[Account] | None) -> list[Call]:
