@@ -172,16 +172,15 @@ class Pipeline:
         again = None if model is None else second_try(call, error, self.deadline_of(call), is_counted=is_counted)
         if model is None or again is None:
             self.fail_counted(call, error, partial(self._count_failure, call, model))
-        elif is_late(error):
+            return
+        if is_late(error):
             self._metrics.count_late(model)
-            again(call)
-            if call.refused:  # the served version has no time either, and both will be asked again
-                self._metrics.count_late(model, -1)
-            self.workers.dispatch(inline=False)
         else:
             self._metrics.count_passed_on(model)
-            again(call)
-            self.workers.dispatch(inline=False)
+        again(call)
+        if call.refused and is_late(error):  # the served version has no time either, and both will be asked again
+            self._metrics.count_late(model, -1)
+        self.workers.dispatch(inline=False)
 
     def fail_counted(self, call: Call, error: Exception, count: Callable[[Exception, Status], None]) -> None:
         """As `fail`, for calls that are counted in another way."""
@@ -196,19 +195,15 @@ class Pipeline:
 
     def refuse(self, calls: Sequence[Call], error: Overloaded, model: ServedModel) -> None:
         """As `fail`, for calls of one size that are refused alike."""
-        self.add_hint(error)
-        answer = status.of(error)
-        self._metrics.count_refusal(error, len(calls))
-        self._metrics.count_answer(model, answer.name, calls[0].peer, len(calls))
         if is_late(error):
             self._metrics.count_late(model, len(calls))
         self.admission.leave_together(Counter(call.peer for call in calls), calls[0].size_bytes, {})
         for call in calls:
             self._leave_limits(call, error)
-            call.fail(answer)
+        self.turn_away(calls, error, model)
 
     def turn_away(self, calls: Sequence[Call], error: Overloaded, model: ServedModel | None) -> None:
-        """As `admit`, for calls that are refused alike; `model`: where one is to count them."""
+        """Refuses calls alike that are not in. `model` counts them, if one is given."""
         self.add_hint(error)
         answer = status.of(error)
         self._metrics.count_refusal(error, len(calls))
