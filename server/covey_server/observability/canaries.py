@@ -106,7 +106,7 @@ class Canaries:
             trial = self.trials.get(decision.name)
             if trial is None or (trial.canary.version, trial.served_version) != (decision.version, decision.served):
                 return
-            if _end(trial, decision.outcome, decision.text):
+            if trial.end(decision.outcome, decision.text):
                 log.info(
                     "model %s: the canary, version %d, is %s here too, as another process decided: %s",
                     decision.name, decision.version, _ENDED[decision.outcome], decision.text,
@@ -219,7 +219,7 @@ class Canaries:
                 f"only, and until canary-version changes. By hand: {choice_files.by_hand(folder, name, wanted)}"
             )
         with self.lock:  # who sees the state finds the decision counted and logged too
-            if not _end(trial, verdict.outcome, verdict.text):
+            if not trial.end(verdict.outcome, verdict.text):
                 return  # another process was first
             self.decisions[name, verdict.reason] += 1
             log.log(
@@ -242,14 +242,6 @@ class Canaries:
         if found != self._told:
             self._told = found
             self._others.tell_trials(found)
-
-
-def _end(trial: Trial, outcome: Outcome, reason: str) -> bool:
-    """Ends a trial in this process, with the lock held. False, and nothing is changed, if it is over."""
-    if not trial.end(outcome, reason):
-        return False
-    trial.canary.end(outcome)
-    return True
 
 
 def figures(tally: ModelTally) -> Figures:

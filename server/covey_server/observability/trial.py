@@ -58,16 +58,18 @@ class Trial:
         self.runs = 0  # of both versions on the same images, and how long they took them
         self.canary_s = self.served_s = 0.0
         self.began_s = 0.0
-        self.is_overtaken = False  # whether what was decided here came too late: others had decided
+        self.is_overtaken = False  # whether others had decided before this process did
         self.before: tuple[Figures, Figures] | None = None
         self._models = weakref.ref(tested), weakref.ref(served)
 
     def end(self, outcome: Outcome, reason: str) -> bool:
-        """Keeps what was decided. False, and nothing is changed, if that is so already. Where two processes decide at
-        the same time, and no file says which of them was first, the one that rolls back is right."""
+        """Ends the canary in this process, and keeps why. False, and nothing is changed, if it has ended. Where two
+        processes decide at the same time, and no file says which of them was first, the one that rolls back is
+        right: it may end a canary that is promoted."""
         if not outcome or self.state in (outcome, "rolled_back"):
             return False
         self.state, self.reason = outcome, reason
+        self.canary.end(outcome)
         return True
 
     @property
