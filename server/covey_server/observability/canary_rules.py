@@ -140,7 +140,8 @@ class Rules:
         return _broken("slow", f"the same images took it {times} times as long as {served_name}, in {runs:,} runs")
 
     def _is_late(self, canary: Figures, served: Figures, served_name: str) -> Verdict | None:
-        """A rule of its own: calls that are refused in time are in no histogram."""
+        """By itself, since `_takes_longer` says nothing where the served version is late too, or slower than `SECONDS`
+        can tell."""
         of, served_of = canary.lateness[1], served.lateness[1]
         limit = _share(served.lateness) + MAX_MORE_LATE
         if min(of, served_of) < MIN_TIMED or bounds(canary.late, of)[0] <= limit:
@@ -152,14 +153,14 @@ class Rules:
         )
 
     def _takes_longer(self, canary: Figures, served: Figures, served_name: str) -> Verdict | None:
-        timed, of = sum(canary.times), sum(canary.times) + canary.late
+        of = canary.lateness[1]
         if min(of, sum(served.times)) < MIN_TIMED:
             return None
         usual_s = percentile_s(served.times, served.late)
         place = next((place for place, bound in enumerate(SECONDS) if bound >= usual_s * self.slowdown), None)
         if place is None:
             return None
-        slow = timed - sum(canary.times[: place + 1]) + canary.late
+        slow = canary.late + sum(canary.times[place + 1 :])
         if bounds(slow, of)[0] <= _SLOW:
             return None
         return _broken(

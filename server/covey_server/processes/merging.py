@@ -24,8 +24,7 @@ ADDED = frozenset(
         "covey_waiting_images", "covey_calls_in_flight", "covey_bytes_in_flight", "covey_answer_bytes",
         "covey_connections_open", "covey_unfinished_bytes", "covey_streams_open", "covey_stream_bytes",
         "covey_decodes_in_flight", "covey_decode_bytes", "covey_decodes_waiting", "covey_engine_stuck",
-        "covey_drift_images", "covey_canary_images", "covey_canary_failed_calls",
-        "covey_canary_late_calls",
+        "covey_drift_images", "covey_canary_images", "covey_canary_failed_calls", "covey_canary_late_calls",
         "process_virtual_memory_bytes", "process_resident_memory_bytes", "process_open_fds", "process_max_fds",
     }
 )  # fmt: skip
