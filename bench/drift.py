@@ -7,7 +7,6 @@ Each row is a fresh server that classifies images one by one, and what its /metr
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import callers
+from bench.models import model_parser
 from bench.processes import BenchError, covey_server, fetch
 from covey_export.datasets import Dataset, find_entry
 from covey_export.datasets.dataset import Images, Labels
@@ -63,8 +63,7 @@ def measure(models: Path, name: str, images: Images, log: Path) -> tuple[dict[st
 
 def main() -> int:
     """The exit code: 0 if every shift was seen and nothing else was."""
-    parser = argparse.ArgumentParser(prog="python -m bench.drift", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("model", type=Path, help="a published file, .../NAME/VERSION/model.onnx")
+    parser = model_parser("bench.drift", __doc__)
     parser.add_argument("--dataset", default="mnist", help="whose images are sent (default: %(default)s)")
     options = parser.parse_args()
     name, models = options.model.parents[1].name, options.model.parents[2]

@@ -3,6 +3,7 @@ weights do not change what a network costs."""
 
 from __future__ import annotations
 
+import argparse
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,13 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
 _ON_PHOTOGRAPHS = {"cifar-net", PHOTO_NETWORK}
 FIVE = ("cifar-net", "lenet", "mlp", "mnist-cnn", "mnist-deep")
 _CLASSES, _IMAGES_PER_CLASS = 10, 4
+
+
+def model_parser(command: str, doc: str | None) -> argparse.ArgumentParser:
+    """Of a command that measures with one published model, its argument `model`. `doc` is the module's docstring."""
+    parser = argparse.ArgumentParser(prog=f"python -m {command}", description=(doc or "").split("\n")[0])
+    parser.add_argument("model", type=Path, help="a published file, .../NAME/VERSION/model.onnx")
+    return parser
 
 
 class Models:

@@ -9,7 +9,6 @@ CPU time that the server and the quiet caller leave (nice 19): on a machine of i
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import sys
@@ -25,6 +24,7 @@ import numpy as np
 
 import covey
 from bench.load import Caller, closed_loop, put_load
+from bench.models import model_parser
 from bench.processes import BenchError, Server, covey_server
 from covey_load.recording import Recording
 from covey_proto.v1.classifier_pb2 import ClassifyRequest, Pixels
@@ -101,7 +101,8 @@ def _measure(server: Server, message: bytes, seconds: float, rounds: int, in_fli
 
 
 def give_way() -> None:
-    """Gives the calling thread the lowest priority, and so the processes that it starts."""
+    """Gives the calling thread the lowest priority, and so the processes that it starts. Linux only: elsewhere it is
+    the process that has one."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)
 
 
@@ -111,8 +112,7 @@ def _p99_ms(calls: Recording) -> float:
 
 def main() -> int:
     """The exit code: 1 where the server could not be measured."""
-    parser = argparse.ArgumentParser(prog="python -m bench.principals", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("model", type=Path, help="a published file, .../NAME/VERSION/model.onnx")
+    parser = model_parser("bench.principals", __doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="alone and beside by turns (default: %(default)s)")
     parser.add_argument("--in-flight", type=int, default=64, help="calls of the flood (default: %(default)s)")

@@ -25,7 +25,7 @@ def publish(file: Path, model: Path, version: int) -> None:
 
 
 def wait_until_served(server: Server, model: str, version: int, timeout_s: float = RELOAD_TIMEOUT_S) -> None:
-    """Returns once the server answers that this version is the one served. Raises BenchError after half a minute, or
+    """Returns once the server answers that this version is the one served. Raises BenchError after `timeout_s`, or
     where the server does not know the model any more."""
     give_up = time.monotonic() + timeout_s
     with grpc.insecure_channel(server.target) as channel:
@@ -49,7 +49,7 @@ def wait_until_served(server: Server, model: str, version: int, timeout_s: float
 
 
 def wait_until_answered(server: Server, model: str, version: int, timeout_s: float = RELOAD_TIMEOUT_S) -> None:
-    """Returns once a version has computed an image of the load under way. Raises BenchError after half a minute."""
+    """Returns once a version has computed an image of the load under way. Raises BenchError after `timeout_s`."""
     assert server.metrics_url is not None
     counted = re.compile(rf'^covey_images_total{{model="{model}",version="{version}"}} [1-9]', re.MULTILINE)
     give_up = time.monotonic() + timeout_s

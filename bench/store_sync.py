@@ -9,7 +9,6 @@ it lasts until that version is served.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import re
@@ -18,13 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from bench import samples
 from bench.load import OpenLoad, open_load
+from bench.models import model_parser
 from bench.processes import BenchError, Server, covey_server, fetch, first_line, own_process, tail
 from bench.publishing import wait_until_served
 
@@ -36,7 +36,7 @@ _BESIDE = "report.html"  # a file beside a model that is fetched with it
 
 @dataclass(frozen=True)
 class Round:
-    """The p99 of the calls between two fetches and while one goes on, and how long that took."""
+    """The p99 of the calls between two fetches and during one, and how long that fetch took."""
 
     quiet_ms: float
     syncing_ms: float
@@ -109,11 +109,9 @@ def _web_server(store: Path, log: Path) -> Iterator[str]:
         yield found[0]
 
 
-@contextmanager
-def _server(url: str, folder: Path) -> Iterator[Server]:
+def _server(url: str, folder: Path) -> AbstractContextManager[Server]:
     flags = ("--model-cache", str(folder / "cache"), "--sync-interval-s", "0.5", "--reload-interval-s", "0.2")
-    with covey_server(url, "auto", folder / "server.log", flags) as server:
-        yield server
+    return covey_server(url, "auto", folder / "server.log", flags)
 
 
 def _require_fetched(server: Server, file_bytes: int) -> None:
@@ -126,8 +124,7 @@ def _require_fetched(server: Server, file_bytes: int) -> None:
 
 def main() -> int:
     """The exit code: 1 where it could not be measured."""
-    parser = argparse.ArgumentParser(prog="python -m bench.store_sync", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("model", type=Path, help="a published file, .../NAME/VERSION/model.onnx")
+    parser = model_parser("bench.store_sync", __doc__)
     parser.add_argument("--rate", type=float, default=200.0, help="calls per second (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of quiet before each fetch (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
@@ -136,9 +133,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory() as folder:
             size = options.megabytes << 20
-            rounds, load = measure(
-                options.model, Path(folder), options.rate, options.seconds, options.rounds, size
-            )  # fmt: skip
+            rounds, load = measure(options.model, Path(folder), options.rate, options.seconds, options.rounds, size)
     except BenchError as error:
         print(f"store_sync: {error}", file=sys.stderr)
         return 1
