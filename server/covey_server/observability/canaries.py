@@ -77,7 +77,7 @@ class Canaries:
                 return trial.state, trial.reason
             heard = self._heard.get(model.name)
         canary = self._repository().catalog.canaries.get(model.name)
-        if canary is not None and canary.version == model.version:
+        if canary is not None and canary.version == model.version and not canary.outcome:
             return "checking", ""
         return (heard.outcome, heard.text) if heard and heard.version == model.version and heard.outcome else None
 
@@ -100,13 +100,16 @@ class Canaries:
         return trial is not None and trial.runs < _TIMED_RUNS
 
     def follow(self, decision: Decision) -> None:
-        """Ends a canary here as another process has decided."""
+        """Ends a canary here as another process has decided, also one whose trial has not begun here."""
+        catalog, versions = self._repository().catalog, (decision.version, decision.served)
+        canary, served = catalog.canaries.get(decision.name), catalog.default_version(decision.name)
         with self.lock:
             self._heard[decision.name] = decision
             trial = self.trials.get(decision.name)
-            if trial is None or (trial.canary.version, trial.served_version) != (decision.version, decision.served):
-                return
-            if trial.end(decision.outcome, decision.text):
+            if trial is None or (trial.canary.version, trial.served_version) != versions:
+                if canary is not None and served is not None and (canary.version, served.version) == versions:
+                    canary.end(decision.outcome)
+            elif trial.end(decision.outcome, decision.text):
                 log.info(
                     "model %s: the canary, version %d, is %s here too, as another process decided: %s",
                     decision.name, decision.version, _ENDED[decision.outcome], decision.text,
@@ -150,6 +153,8 @@ class Canaries:
         canary.begin(0)
         trial = Trial(canary, tested, served)
         with self.lock:
+            if canary.outcome:  # another process has decided
+                return
             self.trials[canary.name] = trial
             self._heard.pop(canary.name, None)
         self._tell_trials()

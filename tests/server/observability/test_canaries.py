@@ -523,7 +523,10 @@ def test_a_decision_about_a_canary_that_was_never_seen_here_is_told(watched: Ser
     canaries = watched.app._observers.canaries
     canaries.trials.clear()
     canaries.follow(Decision("echo", 2, 1, "rolled_back", "other labels"))
-    assert told(watched, 2) == ("CHECKING", ""), "its file is there"
+    assert told(watched, 2) == ("ROLLED_BACK", "other labels"), "its file is there"
+    assert ask(watched, "any").version == 1
+    canaries.look()
+    assert canaries.trials == {}, "it does not begin here any more"
     (models / "echo" / "canary-version").unlink()
     wait_until(lambda: not watched.app.repository.catalog.canaries)
     assert told(watched, 2) == ("ROLLED_BACK", "other labels")
