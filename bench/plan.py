@@ -10,6 +10,7 @@ from bench.run import Run
 from bench.scenarios import (
     footprint,
     many_images,
+    options,
     overload,
     peers,
     protocols,
@@ -47,6 +48,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "open-inference": partial(protocols.open_inference, model="lenet", goal=Goal(1.15)),
     "tokens": partial(security.tokens, model="lenet", goal=Goal(1.02)),
     "tls": partial(security.tls, model="lenet"),
+    "options": partial(options.options, model="lenet"),
     "edge": partial(security.edge, model="lenet", goal=Goal(0.6, 0.5)),
     "sdk-coalesce": partial(sdk.coalescing, model="lenet", goal=Goal(5, at_least=True), lone_goal=Goal(1.05)),
     "sdk-call": partial(sdk.calls, model="lenet", goal=Goal(1.2)),

@@ -128,7 +128,9 @@ def echo_server(answer_bytes: int) -> Iterator[Server]:
 
 
 @contextmanager
-def covey_server(models: Path | str, front: str, log: Path, flags: Sequence[str] = ()) -> Iterator[Server]:
+def covey_server(
+    models: Path | str, front: str, log: Path, flags: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """The server under test, on free ports, once it says that it is ready. Writes its log to `log`.
 
     Raises:
@@ -137,7 +139,7 @@ def covey_server(models: Path | str, front: str, log: Path, flags: Sequence[str]
     command = [sys.executable, "-m", "covey_server", "--models", str(models), "--front", front]
     command += ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0", *flags]
     began = time.monotonic()
-    with started_server(command, log) as (process, grpc_target, metrics_target, http_target):
+    with started_server(command, log, environment) as (process, grpc_target, metrics_target, http_target):
         start_s = time.monotonic() - began
         metrics = f"http://{metrics_target}/metrics"
         yield Server(f"covey-server --front {front}", process, grpc_target, metrics, start_s, http_target)

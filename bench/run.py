@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,12 +48,16 @@ class Run:
         return self.server_of(folder, front, flags)
 
     def server_of(
-        self, folder: Path, front: str = "native", flags: Sequence[str] = ()
+        self,
+        folder: Path,
+        front: str = "native",
+        flags: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> AbstractContextManager[Server]:
         """A server of a models folder. Its log is kept among the results."""
         logs = self.results / "logs"
         logs.mkdir(exist_ok=True)
-        return covey_server(folder, front, logs / f"{folder.name}-{front}.log", flags)
+        return covey_server(folder, front, logs / f"{folder.name}-{front}.log", flags, environment)
 
     def each_round(self, scenario: str) -> Iterator[int]:
         """The numbers of the rounds, reported as they begin."""

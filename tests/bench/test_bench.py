@@ -12,7 +12,7 @@ from bench.__main__ import main, measure
 from bench.models import Models
 from bench.plan import SCENARIOS
 from bench.run import Run
-from bench.scenarios import many_images
+from bench.scenarios import many_images, options
 
 WriteModel = Callable[..., Path]
 
@@ -112,6 +112,23 @@ def test_two_processes_are_held_against_one(models: Path, tmp_path: Path) -> Non
     assert 1.5 < float(str(memory["ratio"])) < 3.5
     for side in ("1 process", "2 processes"):
         assert float(str(rows[f"{scenario}, {side}", "throughput"]["value"])) > 0
+
+
+def test_what_options_cost_is_held_against_the_same_without(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = ("traces of 1%", "--capture, and of the uncertain", "canary for half", "--limits-file")
+    kept = tuple(option for option in options.OPTIONS if option.name in tried)
+    assert len(kept) == len(tried)
+    monkeypatch.setattr(options, "OPTIONS", kept)
+    rows = run(models, tmp_path / "results", "options")
+    for name in tried:
+        for scenario, figure in (("64", "server CPU"), ("64", "throughput"), ("1", "latency p50")):
+            row = rows[f"lenet, {name}, {scenario} in flight", figure]
+            assert (row["against"], row["met"]) == ("the same without", None)
+            assert float(str(row["ratio"])) > 0
+    logs = "".join(log.read_text() for log in (tmp_path / "results" / "logs").iterdir())
+    assert "version 2 is the canary and gets 50% of the callers" in logs
 
 
 def test_what_security_costs_is_held_against_the_same_without(models: Path, tmp_path: Path) -> None:
