@@ -77,9 +77,9 @@ _OTHER_OPTIONS = """
 --profile --health-interval --secret-add --secret-rm --set --data-binary
 --file_system_poll_wait_seconds --port --rest_api_port --enable_batching --enable_model_warmup --ssl_config_file
 --enable_grpc_healthcheck_service --serialized-file --model-file --model-control-mode --model-repository
---exit-timeout-secs --repository-poll-secs
+--exit-timeout-secs --repository-poll-secs --h1
 """
-OTHER_OPTIONS = frozenset(_OTHER_OPTIONS.split())  # of Docker, kubectl, curl, TensorFlow Serving, TorchServe, Triton
+OTHER_OPTIONS = frozenset(_OTHER_OPTIONS.split())  # of Docker, kubectl, curl, TensorFlow Serving, TorchServe, Triton, h2load
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
