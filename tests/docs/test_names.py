@@ -79,9 +79,8 @@ _OTHER_OPTIONS = """
 --enable_grpc_healthcheck_service --serialized-file --model-file --model-control-mode --model-repository
 --exit-timeout-secs --repository-poll-secs --h1
 """
-OTHER_OPTIONS = frozenset(
-    _OTHER_OPTIONS.split()
-)  # of Docker, kubectl, curl, TensorFlow Serving, TorchServe, Triton, h2load
+# Of Docker, kubectl, curl, TensorFlow Serving, TorchServe, Triton and h2load.
+OTHER_OPTIONS = frozenset(_OTHER_OPTIONS.split())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
