@@ -27,6 +27,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Processes that tests start keep their bytecode, whatever the shell says: it is 0.2 s of each server's start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# They buffer what they print, as those of users do: with this variable, what nobody flushes would be seen here only.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 # How long an example takes is the machine's doing.
 settings.register_profile("covey", deadline=None, suppress_health_check=[HealthCheck.too_slow])

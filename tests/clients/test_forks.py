@@ -164,7 +164,7 @@ for _ in range(3):
     if not pid:
         answered()
         sys.exit(7)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)  # else the next child prints it too
 """
         + _QUIET
     )

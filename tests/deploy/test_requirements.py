@@ -48,6 +48,8 @@ def test_pinned_versions_install_on_the_oldest_python_of_each_system() -> None:
             package = metadata(name)
         except PackageNotFoundError:  # of an extra that is not installed here
             continue
-        if package["Version"] == version and "3.11.0" not in SpecifierSet(package.get("Requires-Python", "")):
+        if package["Version"] != version or "Requires-Python" not in package:
+            continue
+        if "3.11.0" not in SpecifierSet(package["Requires-Python"]):
             unfit.append((name, version, package["Requires-Python"]))
     assert unfit == []
