@@ -3,13 +3,15 @@ order."""
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from lzma import LZMAError
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Self
+from typing import IO, Any, cast
 
 from covey_proto import image_folders, image_formats
 from covey_proto.image_formats import Format
@@ -18,22 +20,45 @@ from covey_server.offline.sources.bucket_files import File, state_of
 from covey_server.offline.sources.source import Entry, Missing, printable, too_large
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_READ_BYTES = 1 << 20
 
 
-class _Header(tarfile.TarInfo):
-    """A member's header. One that is damaged or cut off is an error: `tarfile` takes it for the archive's end."""
+_UNPACK: Mapping[bytes, Callable[[IO[bytes]], Any]] = {  # by how such a file begins
+    b"\x1f\x8b\x08": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        try:
-            return super().frombuf(buf, encoding, errors)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the empty block that closes an archive
-            raise
-        except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
-            raise tarfile.ReadError("it ends without the empty blocks that close a tar file") from None
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"the next header is damaged ({error})") from None
+
+class _Content:
+    """What is in a file, unpacked, as `tarfile` reads it. Remembers what was read last: `tarfile` takes a header that
+    is damaged or cut off for the archive's end, and only its bytes tell the two apart."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        beginning = file.read(max(map(len, _UNPACK)))
+        file.seek(0)
+        self._file: IO[bytes] = next(
+            (unpack(file) for magic, unpack in _UNPACK.items() if beginning.startswith(magic)), file
+        )
+        self._last = b""
+
+    def read(self, size: int) -> bytes:
+        self._last = self._file.read(size)
+        return self._last
+
+    def seek(self, position: int) -> int:
+        return self._file.seek(position)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def require_end(self) -> None:
+        """Raises tarfile.ReadError where the last header is not the empty block that closes an archive."""
+        if not self._last:
+            raise tarfile.ReadError("it ends without the empty blocks that close a tar file")
+        if len(self._last) < tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("the next header is damaged (truncated header)")
+        if any(self._last):
+            raise tarfile.ReadError("the next header is damaged")
 
 
 class TarFiles:
@@ -79,17 +104,17 @@ class TarFiles:
         """An entry for each image of a file; None in place of the first `skipped`, which are not read."""
         last = "its beginning"
         try:
-            with (
-                file.open("rb") as self._open,
-                tarfile.open(fileobj=self._open, mode="r|*", bufsize=_READ_BYTES, tarinfo=_Header) as tar,
-            ):
+            with file.open("rb") as self._open:
+                content = _Content(self._open)
+                tar = tarfile.open(fileobj=cast(Any, content), mode="r:")  # noqa: SIM115 - nothing of its own to close
                 while (member := tar.next()) is not None:
                     tar.members = []  # type: ignore[attr-defined]  # it would keep all that it has met
                     last = f"member {printable(member.name)}"
                     if self._is_image(member):
                         skipped -= 1
                         yield None if skipped >= 0 else Entry(self._key(file, member), self._content(tar, member))
-        except (tarfile.TarError, EOFError, zlib.error, LZMAError, OSError) as error:
+                content.require_end()
+        except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise BadSource(
                 f"{file}: cannot be read on behind {last}: {reason}. Expected a whole tar file "
