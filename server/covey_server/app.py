@@ -190,6 +190,8 @@ class App:
         if self._explainer is not None:
             self._explainer.close()
         self._admission.close()
+        if self._security.principal_limits is not None:
+            self._security.principal_limits.late_refusals.close()
         drained = self._admission.wait_until_empty(max(0.0, began + self.config.drain_timeout_s - time.monotonic()))
         if not drained:
             log.error("%d calls are unanswered after %g s", self._admission.calls, self.config.drain_timeout_s)

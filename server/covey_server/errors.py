@@ -5,7 +5,8 @@ A message says what was expected, what came, and what to do.
 
 from __future__ import annotations
 
-from typing import Literal, Self, get_args
+from collections.abc import Callable
+from typing import Any, Literal, Self, get_args
 
 RefusalReason = Literal[
     "calls", "bytes", "decode", "share", "message_size", "answer_size", "stopping", "deadline", "token",
@@ -99,11 +100,14 @@ class Overloaded(RequestError):
         *,
         refused_for: RefusalReason | None = None,
         principal: str = "",
+        fail_late: Callable[[Any, Any], None] | None = None,
     ) -> None:
-        """`principal`: whose limit it is, by its name in the limits file; "": the server's."""
+        """`principal`: whose limit it is, by its name in the limits file; "": the server's. `fail_late` answers the
+        call with the status; None: it is answered at once."""
         super().__init__(message, refused_for=refused_for)
         self.retry_after_ms = retry_after_ms  # when there should be room again; None: not known
         self.principal = principal
+        self.fail_late = fail_late
 
 
 class DeadlineTooShort(RequestError):

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from covey_server.calls.account import Account, Allowance
 from covey_server.calls.call import Call
+from covey_server.calls.late_refusals import LateRefusals
 from covey_server.errors import Overloaded
 
 OTHER = "other"  # the name of accounts of principals that have no table
@@ -48,6 +49,7 @@ class Limits:
         self._accounts: dict[str, Account] = {}  # by table
         self._others: dict[str, Account] = {}  # by principal
         self._max_others = _MAX_REMEMBERED
+        self.late_refusals = LateRefusals()
         self._lock = threading.Lock()
 
     @property
@@ -143,6 +145,7 @@ class Limits:
                 f"{self._divided}; wait for answers before sending more",
                 refused_for="in_flight",
                 principal=account.name,
+                fail_late=self.late_refusals.fail,
             )
         if rate is not None and (wait_ns := self._wait_ns(account.requests_until_ns, 1, rate, now_ns)) > 0:
             return Overloaded(
@@ -151,6 +154,7 @@ class Limits:
                 _ms(wait_ns),
                 refused_for="requests_per_s",
                 principal=account.name,
+                fail_late=self.late_refusals.fail,
             )
         return None
 
@@ -163,6 +167,7 @@ class Limits:
                 _ms(wait_ns),
                 refused_for="images_per_s",
                 principal=account.name,
+                fail_late=self.late_refusals.fail,
             )
         return None
 

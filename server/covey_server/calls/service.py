@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
-from covey_server.calls import status
+from covey_server.calls import late_refusals, status
 from covey_server.calls.burst import Burst
 from covey_server.calls.call import Call
 from covey_server.calls.record import Recorder
@@ -162,7 +162,7 @@ def handle(handler: Handler, call: Call) -> None:
 def _fail(call: Call, error: Exception) -> None:
     try:
         if isinstance(error, RequestError):
-            call.fail(status.of(error))
+            late_refusals.fail(call, error, status.of(error))
             return
     except Exception as failed:  # noqa: BLE001 - as above
         error = failed

@@ -19,7 +19,7 @@ from covey_server.batching.batcher import Batcher
 from covey_server.batching.limits import Limits
 from covey_server.batching.request import Buffer, Request, raise_if_expired_or_cancelled
 from covey_server.batching.worker import Workers
-from covey_server.calls import status
+from covey_server.calls import late_refusals, status
 from covey_server.calls.call import Call
 from covey_server.calls.record import Record
 from covey_server.calls.status import Status
@@ -191,7 +191,7 @@ class Pipeline:
         count(error, answer)
         self.admission.leave(call.size_bytes, call.peer)
         self._leave_limits(call, error)
-        call.fail(answer)
+        late_refusals.fail(call, error, answer)
 
     def refuse(self, calls: Sequence[Call], error: Overloaded, model: ServedModel) -> None:
         """As `fail`, for calls of one size that are refused alike."""
@@ -209,7 +209,7 @@ class Pipeline:
         self._metrics.count_refusal(error, len(calls))
         self._metrics.count_answer(model, answer.name, calls[0].peer, len(calls))
         for call in calls:
-            call.fail(answer)
+            late_refusals.fail(call, error, answer)
 
     def deadline_of(self, call: Call) -> int | None:
         """When the answer must be there, by time.monotonic_ns: the caller's deadline or the server's default."""

@@ -22,6 +22,7 @@ from tests.server.fronts.stream_calls import element, metric, responses
 from tests.server.http.asking import PIXELS, Answer, ask, ask_by, png
 
 from covey_proto.v1 import classifier_pb2 as pb
+from covey_server.calls.late_refusals import HOLD_S
 
 TOKENS = ("camera-token", "second-token", "bulk-token", "unnamed-token")
 CAMERA, SECOND, BULK, UNNAMED = TOKENS
@@ -151,6 +152,18 @@ def test_a_refusal_over_grpc_says_when_to_come_back(limited: Limited) -> None:
         classify(pixels(), metadata=bearer(CAMERA), timeout=20)
     metadata = {each.key: str(each.value) for each in caught.value.trailing_metadata() or ()}
     assert metadata["retry-after-ms"] == "10000"
+
+
+@pytest.mark.parametrize("call", [call_grpc, lambda server, token: str(call_http(server, token).status)])
+def test_who_sends_again_at_once_is_slowed_down(limited: Limited, call: Callable[[Server, str], str]) -> None:
+    server = limited.start(table(CAMERA, "camera", "requests_per_s = 1"))
+    assert call(server, CAMERA) in ("OK", "200")
+    began_s = time.monotonic()
+    assert {call(server, CAMERA) for _ in range(4)} <= {"RESOURCE_EXHAUSTED", "429"}
+    assert time.monotonic() - began_s > 4 * HOLD_S / 3
+    assert call(server, SECOND) in ("OK", "200")
+    limited.clock.go_on(1)
+    assert call(server, CAMERA) in ("OK", "200")
 
 
 def hold(server: Server, token: str, calls: int) -> list[Any]:  # the stubs do not name them
