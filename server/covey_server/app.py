@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 _TAKEN_S = 0.005  # between two looks at what callers have taken, while stopping
 _FLUSH_S = 5.0  # at the end: for answers to reach the network, and for models that are being loaded
+_END_S = 0.1  # for a thread that has nothing left to do; one that has is given up
 _SECURITY_INTERVAL_S = 1.0  # between two looks at the files of tokens and certificates
 
 
@@ -58,9 +59,9 @@ class App:
         self.registry = CollectorRegistry()
         self._metrics = Metrics(self.registry, config.drift_window)
         self._health = Health()
-        # After `stop`: whether a batch, or loading or explaining a model, still runs: then the process cannot end
-        # normally.
-        self.hangs = self.has_work_left = False
+        # After `stop`: whether a batch still runs, and what else does. Then the process cannot end normally.
+        self.hangs = False
+        self.work_left: tuple[str, ...] = ()
         self._security = Security.of(config)  # first: wrong files are reported before models are loaded
         self._observers = Observers(config, self._metrics, lambda: self.repository, siblings)
         formats = image_formats.chosen(config.image_formats)
@@ -175,10 +176,13 @@ class App:
     def stop(self) -> bool:
         """Becomes not ready, refuses new calls, answers those that were accepted, and closes. Returns False if time ran
         out before all were answered."""
-        began = time.monotonic()
-        log.info("stopping: %d calls to answer first", self._admission.calls)
         self._health.serving = False
         self._tell_health()
+        if self.config.drain_delay_s:
+            log.info("not ready; new calls are still taken for %g s", self.config.drain_delay_s)
+            time.sleep(self.config.drain_delay_s)  # a second signal ends the process
+        began = time.monotonic()
+        log.info("stopping: %d calls to answer first", self._admission.calls)
         if self.http is not None:
             self.http.drain()
             self._rest.drain(self.config.drain_timeout_s)
@@ -212,12 +216,7 @@ class App:
             self._metrics_server.stop()
         if self._guard is not None:
             self._guard.stop()
-        watched = self._watch.stop(max(0.0, give_up - time.monotonic()))
-        managed = self._management is None or self._management.work.join(max(0.0, give_up - time.monotonic()))
-        explained = self._explainer is None or self._explainer.join(max(0.0, give_up - time.monotonic()))
-        observed = self._observers.join(max(0.0, give_up - time.monotonic()))
-        mirrored = self._mirror is None or self._mirror.stop(max(0.0, give_up - time.monotonic()))
-        self.has_work_left = not (watched and managed and explained and observed and mirrored)
+        self.work_left = self._join_background(give_up)
         self._security_watch.stop()
         log.info("stopped after %.0f ms", (time.monotonic() - began) * 1e3)
         return drained
@@ -228,6 +227,21 @@ class App:
         while self._admission.answer_bytes and time.monotonic() < give_up:
             self._admission.settle()
             time.sleep(_TAKEN_S)
+
+    def _join_background(self, give_up: float) -> tuple[str, ...]:
+        """Waits for the threads of the background; names what is still at work then, for the log."""
+
+        def left_s() -> float:
+            return max(_END_S, give_up - time.monotonic())
+
+        ended = {
+            "loading a model": self._watch.stop(left_s()),
+            "loading a model that a call asked for": self._management is None or self._management.work.join(left_s()),
+            "explaining": self._explainer is None or self._explainer.join(left_s()),
+            "running a model in the shadow": self._observers.join(left_s()),
+            "reading the store of models": self._mirror is None or self._mirror.stop(left_s()),
+        }
+        return tuple(work for work, has_ended in ended.items() if not has_ended)
 
     def abandon(self) -> None:
         """Removes the files of a server whose process ends without `stop`, or during it."""

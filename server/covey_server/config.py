@@ -91,6 +91,9 @@ class Config:
         image_formats.written(image_formats.DEFAULT), "formats of encoded images that are decoded; bmp, tiff, heic too"
     )
     default_deadline_ms: int = _setting(0, "deadline of calls that bring none; 0: they wait as long as it takes")
+    drain_delay_s: float = _setting(
+        0.0, "time after SIGTERM in which calls are still taken, though not ready: for load balancers to see it"
+    )
     drain_timeout_s: float = _setting(20.0, "time that accepted calls have to finish after SIGTERM")
     tls_certificate: str = _setting("", "PEM file of the server's certificate and its chain; with TLS, grpcio serves")
     tls_key: str = _setting("", "PEM file of the certificate's key, without a password")
@@ -186,6 +189,7 @@ class Config:
             "max_connections": (0, 10**6),
             "idle_timeout_s": (0, 10**7),
             "default_deadline_ms": (0, 10**9),
+            "drain_delay_s": (0, 86400),
             "drain_timeout_s": (0, 86400),
             "shadow_share": (0, 1),
             "canary_share": (0, 1),

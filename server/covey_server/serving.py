@@ -101,11 +101,11 @@ def serve(config: Config, announce: Callable[[App], int], siblings: Siblings | N
     if not failed:
         signals.wait()
     exit_code = failed if app.stop() and not app.hangs else 1
-    if app.hangs or app.has_work_left:  # the interpreter cannot end while a thread is inside onnxruntime
+    if app.hangs or app.work_left:  # the interpreter cannot end while a thread is inside onnxruntime
         if app.hangs:
             log.error("a batch still runs and would keep this process; it is left behind")
         else:
-            log.warning("a model is still being loaded or explained; that is given up")
+            log.warning("still at work, and given up: %s", ", ".join(app.work_left))
         logging.shutdown()
         os._exit(exit_code)
     return exit_code

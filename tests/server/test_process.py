@@ -153,6 +153,25 @@ def test_a_terminal_that_closes_stops_it_in_good_order(
     assert code == 0, log
 
 
+def test_load_balancers_get_time_to_see_that_it_is_not_ready(
+    start: type[Process], tmp_path: Path, write_echo_model: WriteModel
+) -> None:
+    write_echo_model(tmp_path)
+    server = start("--models", str(tmp_path), "--drain-delay-s", "86400")
+    one = pb.ClassifyRequest(pixels=pb.Pixels(data=bytes(16)), top_k=1).SerializeToString()
+    with grpc.insecure_channel(server.target()) as channel:
+        classify: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/covey.v1.Classifier/Classify")
+        server.popen.send_signal(signal.SIGTERM)
+        server.wait_for_log("not ready; new calls are still taken for 86400 s")
+        assert "covey_ready 0.0" in fetch(server.metrics_url)
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
+        assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert len(pb.ClassifyResponse.FromString(classify(one, timeout=60)).results) == 1
+    server.popen.send_signal(signal.SIGTERM)
+    code, log = server.end()
+    assert code == 130, log
+
+
 def test_it_outlives_a_terminal_if_it_was_told_to(
     start: type[Process], tmp_path: Path, write_echo_model: WriteModel
 ) -> None:
@@ -257,7 +276,7 @@ def test_it_stops_in_good_order_while_a_model_is_loaded(
         server.popen.send_signal(signal.SIGTERM)
         code, log = server.end()
     assert code == 0, log
-    assert "a model is still being loaded or explained; that is given up" in log
+    assert "still at work, and given up: loading a model" in log
 
 
 @BEFORE_IT_LISTENS

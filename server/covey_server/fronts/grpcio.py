@@ -21,7 +21,7 @@ from covey_server.calls.call import Call, Metadata
 from covey_server.calls.service import Handler, Services
 from covey_server.calls.status import Status
 from covey_server.errors import PortUnavailable
-from covey_server.fronts import CALL_BYTES, LIVE, Front
+from covey_server.fronts import CALL_BYTES, LIVE, Front, sockets
 from covey_server.fronts.grpcio_options import server_options
 from covey_server.fronts.grpcio_security import Caller, TokenCheck, server_credentials
 from covey_server.fronts.security import Security
@@ -31,6 +31,8 @@ from covey_server.system import threads
 
 Result = TypeVar("Result")
 _LAST_STEP_S = 0.5
+_HANG_UP_S = 0.25  # for callers to close their connections once they are told that the server stops
+_LOOK_S = 0.01
 _THREADS = 12  # of grpcio and the loop; grpcio crashes if it gets none
 
 
@@ -103,11 +105,18 @@ class _Handlers(grpc.GenericRpcHandler):
     1.84 and newer waits on one future per method at every call; grpc/grpc#43461.)
     """
 
-    def __init__(self, services: Services, streams: Streams, tokens: Tokens | None, handed: dict[str, int]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        streams: Streams,
+        tokens: Tokens | None,
+        handed: dict[str, int],
+        open_calls: set[asyncio.Task[Any]],
+    ) -> None:
         self._methods: dict[str, Any] = {}
         for service in services.all:
             for path, handler in service.paths.items():
-                serve_unary = _asynchronous(handler, services, tokens, handed)
+                serve_unary = _asynchronous(handler, services, tokens, handed, open_calls)
                 self._methods[path] = grpc.unary_unary_rpc_method_handler(serve_unary)
             for path, stream in service.stream_paths.items():
                 serve: Any = streams.handler(stream, services)
@@ -117,7 +126,13 @@ class _Handlers(grpc.GenericRpcHandler):
         return self._methods.get(details.method)
 
 
-def _asynchronous(handler: Handler, services: Services, tokens: Tokens | None, handed: dict[str, int]) -> Any:  # noqa: ANN401 - as above
+def _asynchronous(
+    handler: Handler,
+    services: Services,
+    tokens: Tokens | None,
+    handed: dict[str, int],
+    open_calls: set[asyncio.Task[Any]],
+) -> Any:  # noqa: ANN401 - as above
     async def serve(payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         loop = asyncio.get_running_loop()
         arrived_ns = time.monotonic_ns()
@@ -130,7 +145,13 @@ def _asynchronous(handler: Handler, services: Services, tokens: Tokens | None, h
         call = GrpcioCall(payload, peer, arrived_ns, deadline_ns, caller, loop, answer, services.written)
         task = asyncio.current_task()
         assert task is not None, "grpcio runs each call in a task; this is a bug"
-        task.add_done_callback(lambda _: call.end())  # the task ends once the answer is written, flow control included
+        open_calls.add(task)
+
+        def end(task: asyncio.Task[Any]) -> None:  # once the answer is written, flow control included
+            open_calls.discard(task)
+            call.end()
+
+        task.add_done_callback(end)
         del payload  # the handler drops it from the call once it is parsed; this frame lives until the answer
         # Calls come one by one here: run inline, each would be a batch of its own.
         services.serve(((handler, call),), inline=False)
@@ -203,6 +224,7 @@ class GrpcioFront(Front):
         self._ended = False
         self._shown = tuple(service.name for service in services.all)
         self.handed = {}
+        self._open_calls: set[asyncio.Task[Any]] = set()  # unary ones, whose answers are not written
         self.streams = Streams(max_stream_bytes, security.tokens, self.handed)
         try:
             options = server_options(max_message_bytes, shares_port=shares_port)
@@ -234,9 +256,22 @@ class GrpcioFront(Front):
         """
         self._loop.call_soon_threadsafe(self._health.end_watches)
         self._loop.call_soon_threadsafe(self.streams.end)
-        self._run(self._server.stop(flush_s))
+        self._run(self._stop(flush_s))
         self._run(_finish_tasks())
         self._end_loop()
+
+    async def _stop(self, flush_s: float) -> None:
+        """As grpcio's own stop, which waits for callers to close their connections, too: those that do not are closed
+        as soon as no call is open. (A second, shorter stop may end the process: grpcio 1.81.)"""
+        stopping = asyncio.ensure_future(self._server.stop(flush_s))
+        await asyncio.wait({stopping}, timeout=min(flush_s, _HANG_UP_S))
+        while not stopping.done() and (self._open_calls or self.streams.count):
+            await asyncio.wait({stopping}, timeout=_LOOK_S)
+        if not stopping.done() and sockets.IS_AVAILABLE:
+            seen = sockets.Sockets(self.port)
+            for number in seen.look()[0]:
+                seen.end(number)
+        await stopping
 
     def _end_loop(self) -> None:
         with self._ending:
@@ -250,7 +285,8 @@ class GrpcioFront(Front):
     ) -> None:
         checks = [TokenCheck(security.tokens)] if security.tokens is not None else []
         self._server = grpc.aio.server(options=options, interceptors=checks)
-        self._server.add_generic_rpc_handlers((_Handlers(services, self.streams, security.tokens, self.handed),))
+        handlers = _Handlers(services, self.streams, security.tokens, self.handed, self._open_calls)
+        self._server.add_generic_rpc_handlers((handlers,))
         self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if security.reflection:

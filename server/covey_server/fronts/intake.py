@@ -25,6 +25,8 @@ class Intake:
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []  # not ended yet; the last one takes calls
         self._stopped = False
+        self._resumed = threading.Event()
+        self._resumed.set()
 
     def start(self) -> None:
         """Begins to take calls."""
@@ -39,6 +41,14 @@ class Intake:
                     self._begin()
                 except RuntimeError as error:  # then that thread takes calls again when it can
                     log.error("calls wait for the thread that takes them: %s; %s", error, ADVICE)
+
+    def pause(self) -> None:
+        """Takes at most one more burst, until `resume`: calls wait where they are."""
+        self._resumed.clear()
+
+    def resume(self) -> None:
+        """Takes calls again."""
+        self._resumed.set()
 
     @property
     def is_current(self) -> bool:
@@ -64,5 +74,5 @@ class Intake:
             raise
 
     def _run(self) -> None:
-        while self.is_current and self._take():
+        while self.is_current and (self._resumed.is_set() or self._resumed.wait()) and self._take():
             pass

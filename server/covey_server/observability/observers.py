@@ -56,7 +56,8 @@ class Observers:
             self.recording.start()
 
     def close(self) -> None:
-        """Drops shadow runs and captures that wait."""
+        """Drops shadow runs and captures that wait, and lets canaries be judged no more."""
+        self.canaries.stop(0)
         for each in self._threads:
             each.close()
 

@@ -238,7 +238,7 @@ class Supervisor:
         self._show_health(_SHOWN_S)
         for child in self._children:
             child.stop()
-        give_up = time.monotonic() + self._config.drain_timeout_s + _END_S
+        give_up = time.monotonic() + self._config.drain_delay_s + self._config.drain_timeout_s + _END_S
         while self._children and self._next(give_up):
             pass
         if self._children:

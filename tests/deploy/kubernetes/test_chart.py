@@ -19,7 +19,7 @@ from covey_server.config import Config
 
 # What the chart's `env` cannot set: it does so itself, or its ports, probes and mounts rely on the default.
 OWN = {"models", "host", "grpc_port", "http_port", "metrics_port", "metrics_host", "device", "drain_timeout_s", "check"}
-OWN |= {"probe", "tls_certificate", "tls_key", "tls_client_ca", "auth_token_file"}
+OWN |= {"drain_delay_s", "probe", "tls_certificate", "tls_key", "tls_client_ca", "auth_token_file"}
 EDGE_OWN = {"listen", "status_listen", "server", "server_status", "certificate", "key", "client_ca", "token_file"}
 EDGE_OWN |= {"folder", "messages", "max_message_bytes"}
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import queue
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 
 from covey_server.calls.call import Call
 from covey_server.calls.service import Service, Services
+from covey_server.calls.status import Status
 from covey_server.fronts import Front
 from covey_server.fronts.grpcio import GrpcioFront
 from covey_server.fronts.native import NativeFront
@@ -86,6 +90,40 @@ def test_every_answer_that_was_given_is_on_the_wire_before_a_front_has_stopped(k
     waiting.front.stop(PATIENCE_S)
     assert [len(each.result(timeout=PATIENCE_S)) for each in asked] == [60_000] * 500
     waiting.channel.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_callers_who_go_on_calling_do_not_keep_a_front_from_stopping(kind: str) -> None:
+    refused = itertools.count(1)
+    stopping = threading.Event()
+
+    def refuse(call: Call) -> None:
+        call.fail(Status(14, f"shutting down, {next(refused)}"))
+
+    def call_again() -> str:
+        """Goes on until the connection is closed, or for as many calls as nobody needs for stopping."""
+        with grpc.insecure_channel(target) as channel:
+            ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/test.Refusing/Ask")
+            for number in range(5_000):
+                with pytest.raises(grpc.RpcError) as caught:
+                    ask(bytes(2_000), timeout=PATIENCE_S)
+                if caught.value.code() is grpc.StatusCode.CANCELLED:  # by grpcio: not handed over yet
+                    return "closed"
+                assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+                if "shutting down" not in (caught.value.details() or ""):
+                    return "closed"
+                if number == 50:
+                    stopping.set()
+        return "still refused"
+
+    front = front_with(kind, Service("test.Refusing", {"Ask": refuse}))
+    front.start()
+    target = f"127.0.0.1:{front.port}"
+    with ThreadPoolExecutor(4) as pool:
+        callers = [pool.submit(call_again) for _ in range(4)]
+        assert stopping.wait(PATIENCE_S)
+        front.stop(PATIENCE_S)
+        assert [caller.result() for caller in callers] == ["closed"] * 4
 
 
 def test_nothing_is_kept_of_calls_that_are_answered(waiting: Waiting) -> None:

@@ -368,7 +368,7 @@ def test_what_comes_by_connections_of_other_servers_is_not_discarded(
     with grpc.insecure_channel(f"127.0.0.1:{servers.port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
         method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/any.Service/Method")
         call = method.future(b"", metadata=(("authorization", f"Bearer {FIRST}"),), timeout=20)
-        wait_until(lambda: servers.unfinished == 1)
+        wait_until(lambda: native_servers._unfinished(servers._current.front) == 1)
         renewable.renew(SECOND)
         assert discarded == []
         with socket.create_connection(("127.0.0.1", servers.port), timeout=20) as client:
@@ -376,7 +376,7 @@ def test_what_comes_by_connections_of_other_servers_is_not_discarded(
             assert client.recv(1)
             renewable.renew("third")
             assert discarded == [[client.getsockname()]]
-            assert servers.unfinished == 1
+            assert native_servers._unfinished(servers._retired[0].front) == 1
         call.cancel()
 
 
