@@ -137,6 +137,10 @@ class Access:
             options += (("grpc.enable_http_proxy", 0),)  # a proxy would carry it off this machine, and a token with it
         if self.tls is not None and self.tls.server_name:
             options += (("grpc.ssl_target_name_override", self.tls.server_name),)
+        elif target.startswith(("ipv4:", "ipv6:")) and "," in target:
+            # Else all addresses would be the name that calls are for; the server's HTTP/2 library refuses that.
+            first, _, _ = target.partition(":")[2].partition(",")
+            options += (("grpc.default_authority", first),)
         return options
 
     def require_safe(self, targets: Sequence[str]) -> None:

@@ -85,6 +85,13 @@ def test_every_server_gets_the_same_share(scheme: str, transport: str) -> None:
         assert (first.requests, second.requests) == (before[0] + 20, before[1] + 20)
 
 
+def test_a_target_may_name_several_addresses(start: StartServer, models: Path) -> None:
+    ports = [start(models).app.front.port for _ in range(2)]
+    for kind, host in (("ipv4", "127.0.0.1"), ("ipv6", "[::ffff:127.0.0.1]")):
+        with covey.Client(f"{kind}:" + ",".join(f"{host}:{port}" for port in ports)) as client:
+            assert [client.classify(_image(number)).index for number in range(10)] == list(range(10))
+
+
 def test_wait_until_ready_returns_when_the_server_is(start: StartServer, models: Path, dead: str) -> None:
     server = start(models)
     with covey.Client([dead, server.target]) as client:
