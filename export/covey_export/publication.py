@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from covey_export import model_info, model_versions, sealing, verification, verification_record
+from covey_export import model_info, model_versions, sealing, verification, verification_record, version_changes
 from covey_export.datasets import Dataset
 from covey_export.datasets.dataset import Images
 from covey_export.errors import ConversionFailed, VerificationFailed
@@ -209,13 +209,10 @@ def _publish(
             f"{found.onnxruntime_accuracy:.2%}; servers give callers this one from now on (--min-accuracy refuses such)"
         )
     verification_record.write(found, new.folder)
-    before = verification_record.labels_of_latest(new.parent)
+    changes = [*version_changes.lines(new, info)]
     path = new.publish() / layout.FILE_NAME
     report.verification(found)
-    if before not in (None, tuple(info.labels)):
-        report.line(
-            f"note: the version of {info.name} before has other labels; whoever asks for {info.name} gets this one "
-            f"from now on. --name gives a model a name of its own"
-        )
+    for line in changes:
+        report.line(line)
     report.line(f"published {path}")
     return Published(path, info, found)

@@ -116,13 +116,6 @@ def write(verification: Verification, folder: Path) -> None:
     )
 
 
-def labels_of_latest(parent: Path) -> tuple[str, ...] | None:
-    """The labels of the highest published version in a model's folder; None where there is none, or it does not say."""
-    published = model_versions.versions(parent)
-    accuracies = _read(parent / str(published[-1])).get("per_class_accuracy") if published else None
-    return tuple(accuracies) if isinstance(accuracies, dict) else None
-
-
 def accuracy_of_latest(parent: Path, test_set: str) -> float | None:
     """The accuracy of the highest published version in a model's folder; None where there is none, or where it was
     measured on other test images."""

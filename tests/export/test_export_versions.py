@@ -69,11 +69,8 @@ def test_a_name_that_is_no_folders_is_refused(name: str) -> None:
         require_model_name(name)
 
 
-@pytest.mark.parametrize(
-    "record", [b"[]", b"null", b"{", b"\xff", b'{"per_class_accuracy": 3}', b'{"per_class_accuracy": null}']
-)
+@pytest.mark.parametrize("record", [b"[]", b"null", b"{", b"\xff"])
 def test_a_damaged_record_of_the_version_before_says_nothing(tmp_path: Path, record: bytes) -> None:
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "verification.json").write_bytes(record)
-    assert verification_record.labels_of_latest(tmp_path) is None
     assert verification_record.made_from(tmp_path / "1") == ""

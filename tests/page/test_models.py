@@ -57,7 +57,9 @@ def test_what_versions_are_chosen_for(
         entry = page.locator(".model", has_text=f"echo {number}")
         expect(entry.locator(".name .pill")).to_have_text(marks)
     page.locator(".model", has_text="echo 2").click()
-    expect(page.locator(".detail")).to_contain_text("canary, rolled back: its 9 labels are not the 10 of version 1")
+    expect(page.locator(".detail")).to_contain_text(
+        "canary, rolled back: its labels are not those of version 1: 9 labels instead of 10"
+    )
 
 
 def test_a_report_is_shown_and_does_nothing(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from covey_export import embedding, naming
+from covey_export import embedding, naming, version_changes
 from covey_export.errors import ExportError, ImportFailed, InvalidSamples
 from covey_export.importing import card, description, lines
 from covey_export.importing.graphs import original_path, signature
@@ -145,7 +145,7 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
             file, original, choice, answer, graph, proof_result, images, accuracy, assumed, info
         )
         card.write(new.folder, info, record, images, expected)
-        new_versions = [new]
+        new_versions = [(new, info)]
         for precision in options.variants:
             variant_version = versions.enter_context(NewVersion(options.models, precision.model_name(name)))
             with report.doing(f"making the {precision.value} variant"):
@@ -156,11 +156,11 @@ def import_model(options: argparse.Namespace, report: Report) -> Imported:
             for line in variant.lines(accuracy):
                 report.line(line)
             card.write(variant_version.folder, variant.info, record | variant.record(), images, expected)
-            new_versions.append(variant_version)
-        for version in new_versions:
-            if note := lines.note_earlier_versions(version):
-                report.line(note)
-        paths = [version.publish() / layout.FILE_NAME for version in new_versions]
+            new_versions.append((variant_version, variant.info))
+        for version, version_info in new_versions:
+            for line in version_changes.lines(version, version_info):
+                report.line(line)
+        paths = [version.publish() / layout.FILE_NAME for version, _ in new_versions]
     return Imported(tuple(paths), info, time.monotonic() - began_s)
 
 

@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from covey_export import model_versions
 from covey_export.importing.proving import proof
 from covey_export.importing.proving.proof import Graph, Proof
 from covey_export.importing.proving.samples import Samples
-from covey_export.model_versions import NewVersion
 from covey_proto.wording import plural
 
 _LABELS_SHOWN = 8
@@ -67,14 +65,3 @@ def describe_proof(
                 if was_checked
                 else "the preprocessing or the order of the labels is wrong; --check DIR compares the usual ones"
             )
-
-
-def note_earlier_versions(new: NewVersion) -> str:
-    """A sentence for people if the model has earlier versions, else empty."""
-    earlier = [version for version in model_versions.versions(new.parent) if version < new.version]
-    if not earlier:
-        return ""
-    return (
-        f"note: {new.parent.name} has {plural(len(earlier), 'version')} already; servers give callers this one, "
-        f"version {new.version}, from now on"
-    )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from covey_proto.version_changes import differences
 from covey_server.errors import CoveyServerError, StartupError
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import RefusedVersion
@@ -145,11 +146,10 @@ class Loader:
                 "Publish changes under a new version number: an answer names no more than that number",
                 model.name, model.version,
             )  # fmt: skip
-        if current is not None and (model.labels, model.input_shape) != (current.labels, current.input_shape):
+        if current is not None and (changes := differences(model.info, current.info)):
             log.warning(
-                "model %s version %d differs from version %d in its labels or its input: %s, before %s. Callers that "
-                "name no version may meet the difference",
-                model.name, model.version, current.version, _face(model), _face(current),
+                "model %s version %d differs from version %d: %s. Callers that name no version may meet the difference",
+                model.name, model.version, current.version, "; ".join(changes),
             )  # fmt: skip
         self._observer.model_loaded(model, load_s)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from covey_proto.version_changes import labels_difference
 from covey_server.inference.served_model import ServedModel
 from covey_server.observability.canary_rules import Verdict
 
 
 def compare_contracts(tested: ServedModel, served: ServedModel) -> Verdict | None:
     """Why a canary cannot take the served version's place: its callers could not read its answers. None if it can."""
+    detail = ""
     if tested.labels != served.labels:
-        what = f"its {len(tested.labels)} labels are not the {len(served.labels)} of"
+        what, detail = "its labels are not those of", f": {labels_difference(tested.labels, served.labels)}"
     elif tested.input_shape != served.input_shape:
         what = "its input has another shape than that of"
     elif (tested.thresholds is None) != (served.thresholds is None):
@@ -24,7 +26,7 @@ def compare_contracts(tested: ServedModel, served: ServedModel) -> Verdict | Non
         what = "it has not the original input and output of"
     else:
         return None
-    return Verdict("rolled_back", "contract", f"{what} version {served.version}")
+    return Verdict("rolled_back", "contract", f"{what} version {served.version}{detail}")
 
 
 def _original(model: ServedModel) -> tuple[object, ...]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from covey_proto.v1.classifier_pb2 import ImageSpec, ModelInfo
 from covey_server.errors import RefusedModel
 from covey_server.inference.served_model import ServedModel
 from covey_server.models.catalog import RefusedVersion
@@ -23,6 +24,8 @@ class TextModel(ServedModel):
         words = text.split()
         self.labels = tuple(word for word in words if word.startswith("label-"))
         self.input_shape = (int(words[1]), 4, 1) if len(words) > 1 and words[1].isdecimal() else (4, 4, 1)
+        height, width, channels = self.input_shape
+        self.info = ModelInfo(labels=self.labels, input=ImageSpec(height=height, width=width, channels=channels))
 
 
 class Record:

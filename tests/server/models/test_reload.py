@@ -150,18 +150,30 @@ def test_other_content_under_the_same_number(models: TextFolder, caplog: pytest.
     assert models.refused() == []
 
 
-@pytest.mark.parametrize("text", ["good 8", "good label-a"])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("good 8 label-a label-b", "version 3 differs from version 2: input 8x4x1 instead of 4x4x1. Callers"),
+        (
+            "good label-b label-a",
+            "version 3 differs from version 2: labels: 2 of 2 moved, first: class 0 'label-b' was 'label-a'. Callers",
+        ),
+    ],
+)
 def test_another_input_or_other_labels_are_warned_of(
-    models: TextFolder, caplog: pytest.LogCaptureFixture, text: str
+    models: TextFolder, caplog: pytest.LogCaptureFixture, text: str, expected: str
 ) -> None:
-    models.write("m", 2, "good two")
+    models.write("m", 2, "good label-a label-b")
     models.refresh()
-    assert "differs from" not in caplog.text
+    assert "differs from version 1: 2 labels instead of 0" in caplog.text
+    caplog.clear()
     models.write("m", 3, text)
     models.refresh()
-    now = "8x4x1 -> 0 classes" if text == "good 8" else "4x4x1 -> 1 classes"
-    assert f"version 3 differs from version 2 in its labels or its input: {now}, before 4x4x1 -> 0" in caplog.text
-    assert models.served() == [f"m/3 {text}"]
+    assert expected in caplog.text
+    models.write("m", 4, text)
+    models.refresh()
+    assert caplog.text.count("differs from") == 1, "nothing to tell"
+    assert models.served() == [f"m/4 {text}"]
 
 
 def test_a_version_that_is_removed_while_it_is_loaded(models: TextFolder, caplog: pytest.LogCaptureFixture) -> None:

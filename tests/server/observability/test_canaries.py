@@ -224,7 +224,7 @@ def test_a_version_whose_engine_fails_is_rolled_back_and_no_call_fails(
 
 @pytest.mark.parametrize(
     ("options", "text"),
-    [({"classes": 9}, "its 9 labels are not the 10 of version 1"),
+    [({"classes": 9}, "its labels are not those of version 1: 9 labels instead of 10"),
      ({"shape": (5, 4, 1)}, "its input has another shape than that of version 1"),
      ({"thresholds": [0.5]}, "its labels are exclusive or independent, otherwise than those of version 1"),
      ({"embedding": False}, "it publishes no embedding, other than version 1")],
