@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from covey_proto import layout
+from covey_proto.wording import listed
 from covey_server.errors import LoadFailed, NoModels, UnknownModel
 from covey_server.inference.served_model import ServedModel
 from covey_server.models import choice_files
@@ -274,8 +275,14 @@ class Repository:
             )
         elif default and len(before.names) == 1 < len(names):
             log.warning(
-                "more than one model is served now: requests that name none still get %s. Start the server with "
-                "--default-model to make that last", default,
+                "more than one model is served now: requests that name none get %s until the server is started anew, "
+                "and fail from then on. `--default-model %s` (COVEY_DEFAULT_MODEL) lets them go on getting it",
+                default, default,
+            )  # fmt: skip
+        elif self._starting and len(names) > 1:
+            log.info(
+                "requests that name no model fail, since there are several: %s. `--default-model NAME` names the one "
+                "that they get", listed(sorted(names)),
             )  # fmt: skip
         return default
 

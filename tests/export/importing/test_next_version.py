@@ -43,14 +43,12 @@ def test_labels_and_preprocessing_that_differ_are_named(models: Path, capsys: py
         "resize stretch instead of shorter_side to 14; colour order bgr instead of rgb; mean 0.5 instead of 0.485, "
         "0.456, 0.406; std 0.225, 0.224, 0.229 instead of 0.229, 0.224, 0.225"
     )
+    card, default = models / "net/1/MODEL_CARD.md", models / "net/default-version"
     assert advice == [
+        f"  not meant: remove {models}/net/2 and publish it again as version 1 was ({card} says how)",
         (
-            f"  not meant: remove {models}/net/2 and publish it again as version 1 was ({models}/net/1/MODEL_CARD.md says "
-            f"how)"
-        ),
-        (
-            f"  meant, but not for all callers: --name gives it a name of its own, or `echo 1 > "
-            f"{models}/net/default-version` lets them go on getting version 1"
+            "  meant, but not for all callers: --name gives it a name of its own, or "
+            f"`echo 1 > {default}` lets them go on getting version 1"
         ),
     ]
 

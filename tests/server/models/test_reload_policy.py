@@ -83,7 +83,10 @@ def test_the_default_is_the_only_model_and_stays_it(tmp_path: Path, caplog: pyte
     models.write("a", 1)
     models.refresh()
     assert models.repository.catalog.find("", 0).name == "m"
-    assert "more than one model is served now: requests that name none still get m" in caplog.text
+    assert "more than one model is served now: requests that name none get m until the server is started anew" in (
+        caplog.text
+    )
+    assert "`--default-model m` (COVEY_DEFAULT_MODEL) lets them go on getting it" in caplog.text
     models.refresh(3)
     assert caplog.text.count("more than one model") == 1
 
@@ -99,7 +102,9 @@ def test_two_models_at_the_start_have_no_default_until_one_is_left(
     models = TextFolder(tmp_path)
     models.write("m", 1)
     models.write("n", 1)
-    models.repository.load()
+    with caplog.at_level("INFO"):
+        models.repository.load()
+    assert "requests that name no model fail, since there are several: m, n. `--default-model NAME`" in caplog.text
     with pytest.raises(UnknownModel, match="names no model and this server has no default; name one of: m, n"):
         models.repository.catalog.find("", 0)
     shutil.rmtree(tmp_path / "m")
