@@ -104,7 +104,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--exact",
         action="store_true",
-        help="decode JPEG files at full size, as Pillow does: slower, the same to the pixel",
+        help="resize images of all formats in one step and decode JPEG files at full size, as Pillow does: slower, "
+        "the same to the pixel",
     )
 
     group = parser.add_argument_group("the file", "what its shapes leave open")

@@ -125,6 +125,32 @@ def test_they_reach_the_model(tmp_path: Path) -> None:
     assert served.description.labels == NAMES
 
 
+@pytest.mark.parametrize(
+    ("count", "alike", "is_taken"),
+    [(5, 1, True), (5, 2, False), (8, 2, True), (100, 2, True), (100, 3, False), (200, 4, True), (200, 5, False),
+     (3, 1, False), (2, 1, False)],
+)  # fmt: skip
+def test_a_few_are_two_or_two_in_a_hundred_and_at_most_a_quarter(count: int, alike: int, is_taken: bool) -> None:
+    names = ["crane"] * (alike + 1) + [f"n{place}" for place in range(count - alike - 1)]
+    if is_taken:
+        found, notes = labels.distinct("--labels x", names)
+        assert found[: alike + 1] == ("crane", *(f"crane ({place})" for place in range(2, alike + 2)))
+        assert len(notes) == alike
+    else:
+        with pytest.raises(InvalidLabels, match="expected a name of its own for each, such as 'crane"):
+            labels.distinct("--labels x", names)
+
+
+@pytest.mark.parametrize("text", ["\na\nb\nc\nd\ne\n", "a\nb\n\nc\nd\ne\n"])
+def test_a_blank_line_is_named(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not a heading, and not a class for the background."""
+    file = write(tmp_path / "labels.txt", text)
+    message = refused(save(small_cnn(), tmp_path), tmp_path / "models", capsys, "--labels", file)
+    place = text.split("\n").index("") + 1
+    assert f"Label {place} is empty, as of a blank line: delete it, or give that class its name." in message
+    assert "heading" not in message
+
+
 @pytest.mark.parametrize(("count", "hint"), [(6, "may be a heading"), (4, "class for the background"), (2, "")])
 def test_a_wrong_number_is_refused(count: int, hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path / "labels.txt", "\n".join(f"x{place}" for place in range(count)))

@@ -19,7 +19,8 @@ _HEADINGS_INDEX = frozenset({"index", "id", "idx", "class_id", "classid", "class
 _HEADINGS_LABEL = frozenset({"label", "name", "class", "class_name", "classname", "display_name", "title", "tag"})
 _SUFFIXES = frozenset({".txt", ".json", ".csv", ".tsv", ".names"})
 _MAX_SHOWN = 100  # characters
-_MAX_ALIKE = 0.02  # share of labels that are renamed where they are alike
+# Labels that are renamed where they are alike: two, or 2% of many; and at most a quarter of few. More are a wrong list.
+_MAX_ALIKE, _MAX_SHARE_ALIKE, _MAX_SHARE_OF_FEW_ALIKE = 2, 0.02, 0.25
 _MAPPINGS = ("id2label", "label2id", "labels", "label_names", "classes", "class_names", "names")
 
 
@@ -55,7 +56,9 @@ def require_count(origin: str, labels: Sequence[str], outputs: int) -> None:
     if len(labels) == expected:
         return
     hint = ""
-    if len(labels) == expected + 1:
+    if "" in labels:
+        hint = f" Label {labels.index('') + 1} is empty, as of a blank line: delete it, or give that class its name."
+    elif len(labels) == expected + 1:
         hint = " The first may be a heading, or a class for the background, that the network does not have: delete it."
     elif len(labels) + 1 == expected:
         hint = " The network may have a class for the background in front: add a line for it."
@@ -216,9 +219,15 @@ def distinct(
         notes.append(
             f"{label!r} is the label of output {earlier} and of output {index}; that is named {names[index]!r}"
         )
-        if len(notes) > len(labels) * _MAX_ALIKE and not are_the_networks:
+        if len(notes) > _most_alike(len(labels)) and not are_the_networks:
             raise InvalidLabels(
                 f"{_short(origin)}: {label!r} is the label of output {earlier} and of output {index}; expected a name "
-                f"of its own for each, such as {names[index]!r}"
+                f"of its own for each, such as {names[index]!r}, and at most {_most_alike(len(labels)):,} that are "
+                f"named so by the import. Take the labels that belong to this network, or write other names"
             )
     return tuple(names), tuple(notes)
+
+
+def _most_alike(labels: int) -> int:
+    """How many of so many labels may be those of an earlier output."""
+    return min(max(_MAX_ALIKE, int(labels * _MAX_SHARE_ALIKE)), int(labels * _MAX_SHARE_OF_FEW_ALIKE))
