@@ -9,7 +9,7 @@
     ├── WrongEventLoop (RuntimeError)        an AsyncClient was used in another event loop than before
     ├── ForkedProcess (RuntimeError)         this process was forked off where gRPC does not survive it
     ├── CallError                            the call failed as a whole: .target, .status, .details
-    │   ├── InvalidRequest                   INVALID_ARGUMENT
+    │   ├── InvalidRequest                   INVALID_ARGUMENT, FAILED_PRECONDITION
     │   ├── UnknownModel                     NOT_FOUND
     │   ├── Overloaded                       RESOURCE_EXHAUSTED: .retry_after_ms
     │   ├── DeadlineExceeded                 DEADLINE_EXCEEDED
@@ -85,7 +85,8 @@ class CallError(CoveyError):
 
 
 class InvalidRequest(CallError):
-    """The server understood the request and refuses it: wrong shape, wrong top_k, no images."""
+    """The server understood the request and refuses it: wrong shape, wrong top_k, no images, a version to choose that
+    cannot be served."""
 
 
 class UnknownModel(CallError):
@@ -149,6 +150,10 @@ _BY_STATUS: Mapping[grpc.StatusCode, tuple[type[CallError], str]] = {
     grpc.StatusCode.INVALID_ARGUMENT: (
         InvalidRequest,
         "the server at {target} refuses the request: {details}",
+    ),
+    grpc.StatusCode.FAILED_PRECONDITION: (  # of a version that is to be chosen
+        InvalidRequest,
+        "the server at {target} cannot do that: {details}",
     ),
     grpc.StatusCode.NOT_FOUND: (
         UnknownModel,

@@ -62,7 +62,11 @@ class ChoosingOff(RequestError):
 
 
 class LoadFailed(RequestError):
-    """A call asked to load a model or to choose a version, and the model or the version is refused."""
+    """A call asked to load a model that is refused, or the models folder cannot be read or written."""
+
+
+class ChoiceRefused(RequestError):
+    """A call chose a version that is there and cannot be served."""
 
 
 class UndecodableImage(RequestError):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 KINDS = {
     grpc.StatusCode.INVALID_ARGUMENT: covey.InvalidRequest,
+    grpc.StatusCode.FAILED_PRECONDITION: covey.InvalidRequest,
     grpc.StatusCode.NOT_FOUND: covey.UnknownModel,
     grpc.StatusCode.RESOURCE_EXHAUSTED: covey.Overloaded,
     grpc.StatusCode.DEADLINE_EXCEEDED: covey.DeadlineExceeded,

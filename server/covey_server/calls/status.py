@@ -36,6 +36,7 @@ NAMES = {
     5: "NOT_FOUND",
     7: "PERMISSION_DENIED",
     8: "RESOURCE_EXHAUSTED",
+    9: "FAILED_PRECONDITION",
     12: "UNIMPLEMENTED",
     13: "INTERNAL",
     14: "UNAVAILABLE",
@@ -60,6 +61,7 @@ CODES: dict[type[errors.RequestError], int] = {
     errors.ManagementOff: 14,  # as Triton answers, though no later try helps
     errors.ChoosingOff: 7,
     errors.LoadFailed: 13,  # as Triton answers
+    errors.ChoiceRefused: 9,  # not 13: the server works, and the SDK leaves out one that fails
 }
 
 # https://www.rfc-editor.org/rfc/rfc9110#name-status-codes; 499 is nginx's, for a caller who has gone and reads nothing.
@@ -81,6 +83,7 @@ HTTP_STATUSES: dict[type[errors.RequestError], int] = {
     errors.ManagementOff: 403,
     errors.ChoosingOff: 403,
     errors.LoadFailed: 409,
+    errors.ChoiceRefused: 409,
 }
 
 # A message travels in a header, where some bytes take three; clients fail on long headers with an error of their own.

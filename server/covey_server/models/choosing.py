@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from covey_proto import layout
 from covey_proto.layout import CANARY_VERSION, DEFAULT_VERSION, SHADOW_VERSION
-from covey_server.errors import InvalidRequest, LoadFailed, UnknownModel
+from covey_server.errors import ChoiceRefused, InvalidRequest, LoadFailed, UnknownModel
 from covey_server.inference.served_model import ServedModel
 from covey_server.models import choice_files
 from covey_server.models.folder import path_of
@@ -32,8 +32,8 @@ class Choice(NamedTuple):
 
 class Choosing:
     """For one models folder; its methods are for one thread at a time. All raise UnknownModel if the model or its
-    version is not there, InvalidRequest for what makes no sense, LoadFailed if the version cannot be served or the
-    folder cannot be written."""
+    version is not there, InvalidRequest for what makes no sense, ChoiceRefused if the version cannot be served,
+    LoadFailed if the folder cannot be read or written."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
@@ -134,14 +134,14 @@ class Choosing:
         found = self._repository.catalog.default_version(name)
         if found is None or found.version != version:
             self._require_served(name, version)
-            raise LoadFailed(f"version {version} of model {name!r} did not become its default one; the log says why")
+            raise ChoiceRefused(f"version {version} of model {name!r} did not become its default one; the log says why")
 
     def _require_served(self, name: str, version: int) -> None:
         catalog = self._repository.catalog
         if (name, version) not in catalog.keys:
             refusal = catalog.find_refusal(name, version)
             why = refusal.reason if refusal is not None else "the log says why"
-            raise LoadFailed(f"version {version} of model {name!r} is not served: {why}")
+            raise ChoiceRefused(f"version {version} of model {name!r} is not served: {why}")
 
     def _follow(self) -> None:
         """A change is followed when two looks in a row find the same."""
@@ -157,7 +157,7 @@ class Choosing:
         try:
             before |= {path: path.read_bytes() if path.is_file() else None for path in paths}
             yield
-        except (OSError, LoadFailed) as error:
+        except (OSError, LoadFailed, ChoiceRefused) as error:
             with suppress(OSError):  # the same as it failed with
                 for path, text in before.items():
                     choice_files.restore(path, text)

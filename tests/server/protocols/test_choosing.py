@@ -128,8 +128,8 @@ def test_without_a_default_version_a_canary_leaves_the_served_one(server: Server
         ("promote", "../echo", 1, covey.UnknownModel, "is not served here"),
         ("promote", "echo", 0, covey.InvalidRequest, "names no version"),
         ("promote", "echo", -1, covey.InvalidRequest, "version is -1"),
-        ("promote", "echo", 4, covey.ServerError, "version 4 of model 'echo' is not served: .*golden"),
-        ("canary", "echo", 4, covey.ServerError, "version 4 of model 'echo' is not served: .*golden"),
+        ("promote", "echo", 4, covey.InvalidRequest, "version 4 of model 'echo' is not served: .*golden"),
+        ("canary", "echo", 4, covey.InvalidRequest, "version 4 of model 'echo' is not served: .*golden"),
         ("canary", "echo", 2, covey.InvalidRequest, "version 2 of model 'echo' is its default one"),
         ("rollback", "echo", 0, covey.InvalidRequest, "no canary, and which version was its default one before"),
         ("rollback", "echo", 1, covey.InvalidRequest, "rolling back goes to the one before"),
@@ -143,6 +143,17 @@ def test_what_cannot_be_chosen_changes_nothing(
         client.choose(action, model, version)  # type: ignore[arg-type]
     assert files(models) == {"default-version": "2"}
     assert answering(server) == 2
+
+
+def test_a_version_that_is_refused_is_no_failure_of_the_server(server: Server) -> None:
+    for target in (server.target, f"http://127.0.0.1:{server.http_port}"):
+        with (
+            covey.Client(target) as client,
+            pytest.raises(covey.InvalidRequest, match="cannot do that: .* golden") as e,
+        ):
+            client.choose("canary", "echo", 4)
+        assert e.value.status == "FAILED_PRECONDITION"
+    assert ask(server.http_port, "POST", "/v1/models/echo/canary?version=4").status == 409
 
 
 @pytest.mark.parametrize(("where", "what"), [(choice_files, "write"), (Path, "read_bytes")])
