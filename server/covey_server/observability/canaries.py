@@ -70,16 +70,25 @@ class Canaries:
         return self._watch.stop(timeout_s)
 
     def state_of(self, model: ServedModel) -> tuple[State, str] | None:
-        """How a version does as the canary, or did, and why that is over; None: it was none, or not the last one."""
+        """How a version does as the canary, or did, and why that is over; None: it was none, or not the last one, or
+        somebody has decided otherwise since."""
+        catalog = self._repository().catalog
+        canary = catalog.canaries.get(model.name)
         with self.lock:
-            trial = self.trials.get(model.name)
-            if trial is not None and trial.canary.version == model.version:
-                return trial.state, trial.reason
-            heard = self._heard.get(model.name)
-        canary = self._repository().catalog.canaries.get(model.name)
-        if canary is not None and canary.version == model.version and not canary.outcome:
+            trial, heard = self.trials.get(model.name), self._heard.get(model.name)
+        state: State
+        if trial is not None and trial.canary.version == model.version:
+            state, reason = trial.state, trial.reason
+        elif canary is not None and canary.version == model.version and not canary.outcome:
             return "checking", ""
-        return (heard.outcome, heard.text) if heard and heard.version == model.version and heard.outcome else None
+        elif heard is not None and heard.version == model.version and heard.outcome:
+            state, reason = heard.outcome, heard.text
+        else:
+            return None
+        is_default = catalog.is_default_version(model)
+        is_about_to_be = canary is not None and canary.version == model.version  # until the folder is looked at
+        is_overruled = is_default if state == "rolled_back" else not (is_default or is_about_to_be)
+        return None if is_overruled and state in ("promoted", "rolled_back") else (state, reason)
 
     def count(self, canary: Canary, found: Comparison, canary_s: float | None = None) -> None:
         """Counts images that a canary answered and the served version ran again. `canary_s` is how long the canary took

@@ -25,6 +25,7 @@ from tests.conftest import WriteModel
 from tests.server.conftest import Server, StartServer, running_servers
 from tests.waiting import wait_until
 
+import covey
 from covey_proto import layout
 from covey_proto.inference import open_inference_pb2 as oip
 from covey_proto.v1 import classifier_pb2 as pb
@@ -183,6 +184,27 @@ def test_an_equal_version_is_promoted_and_a_restart_keeps_it(
     again = start(models)
     assert ask(again, "").version == 2
     assert shown(again, "state") == {}
+
+
+def test_what_was_decided_is_told_until_somebody_decides_otherwise(
+    start: StartServer, models: Path, write_echo_model: WriteModel
+) -> None:
+    """A version that was promoted and is not the default one any more is nobody's canary; nor is the reverse."""
+    write_echo_model(models, version=2)
+    server = start(models, canary_images=50, allow_management=True)
+    with covey.Client(server.target) as client:
+        with Load(server):
+            wait_until(lambda: server.app.repository.catalog.find("", 0).version == 2)
+        assert told(server, 2)[0] == "PROMOTED"
+        client.choose("rollback")
+        assert told(server, 2) == ("UNSPECIFIED", "")
+        write_echo_model(models, version=3, shift=1)
+        client.choose("canary", version=3)
+        with Load(server):
+            wait_until(lambda: state(server) == "rolled_back")
+        assert told(server, 3)[0] == "ROLLED_BACK"
+        client.choose("promote", version=3)
+        assert told(server, 3) == ("UNSPECIFIED", "")
 
 
 def test_a_slow_version_is_rolled_back(

@@ -149,7 +149,7 @@ def test_a_version_that_is_refused_is_no_failure_of_the_server(server: Server) -
     for target in (server.target, f"http://127.0.0.1:{server.http_port}"):
         with (
             covey.Client(target) as client,
-            pytest.raises(covey.InvalidRequest, match="cannot do that: .* golden") as e,
+            pytest.raises(covey.InvalidRequest, match=r"cannot do that: .* golden") as e,
         ):
             client.choose("canary", "echo", 4)
         assert e.value.status == "FAILED_PRECONDITION"
