@@ -7,6 +7,7 @@ from typing import TextIO
 
 from prometheus_client import CollectorRegistry
 
+from covey_proto.wording import plural
 from covey_server.config import Config
 from covey_server.fronts.security import Security
 from covey_server.images import decode_budget
@@ -22,7 +23,8 @@ _REFUSED = 3
 
 def print_findings(config: Config, output: TextIO) -> int:
     """Prints what a server of these settings would serve, and how fast. Answers the exit code: 0 where every version
-    found can be served, 3 where one is refused. Raises StartupError."""
+    found can be served, 3 where one is refused. A server starts in both cases, and says so in its log. Raises
+    StartupError where it would not start, as it would."""
     Security.of(config)  # whether the files can be used; its log tells what they hold
     device, repository, mirror = open_repository(config, Metrics(CollectorRegistry()))
     if mirror is not None:
@@ -42,7 +44,13 @@ def print_findings(config: Config, output: TextIO) -> int:
         print("\n".join(_describe(model, repository.catalog)), file=output)
     for refusal in repository.catalog.refusals:
         print(f"\nmodel {refusal.name} version {refusal.version} is REFUSED: {refusal.reason}", file=output)
-    return _REFUSED if repository.catalog.refusals else 0
+    if not repository.catalog.refusals:
+        return 0
+    served, refused = plural(len(repository.catalog.served), "version"), len(repository.catalog.refusals)
+    print(
+        f"\nexit code {_REFUSED}: {refused:,} refused. A server starts all the same, and serves {served}", file=output
+    )
+    return _REFUSED
 
 
 def _processes(cores: int, models: Sequence[ServedModel], processes: int) -> str:

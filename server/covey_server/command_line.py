@@ -14,7 +14,7 @@ from covey_server.errors import InvalidConfiguration
 
 EXIT_CODES = """\
 exit codes:
-  0 stopped as asked    2 wrong flags or settings    3 no model can be served
+  0 stopped as asked    2 wrong flags or settings    3 no model can be served (--check: one is refused)
   1 any other failure   4 the device is not there    5 a port cannot be opened
   130 forced by a second signal"""
 

@@ -117,7 +117,11 @@ class Config:
     )
     explain: bool = _setting(True, "answer Explain: layers, heat maps, units; at the lowest priority")
     reflection: bool = _setting(True, "tell callers the services and their messages (gRPC server reflection)")
-    check: bool = _setting(False, "load, check and measure the models, print what was found, and exit")
+    check: bool = _setting(
+        False,
+        "load, check and measure the models, print what was found, and exit: 0 all can be served, 3 a version is "
+        "refused, beside which a server starts and serves the others; other codes as a start",
+    )
     probe: bool = _setting(False, "ask the server of the same settings whether it is ready, and exit: 0 yes, 1 no")
     shadow_share: float = _setting(
         0.1, "the share of the batches that also run on the version in NAME/shadow-version, to be compared"

@@ -306,6 +306,7 @@ def test_check_exits_with_3_where_a_version_is_refused(
     assert process.popen.returncode == 3
     assert "model echo version 1" in output
     assert "model skewed version 1 is REFUSED: golden set:" in output
+    assert output.endswith("\nexit code 3: 1 refused. A server starts all the same, and serves 1 version\n")
 
 
 @BEFORE_IT_LISTENS
