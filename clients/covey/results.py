@@ -269,7 +269,7 @@ class Model:
     name: str
     version: int
     state: ModelState
-    reason: str  # why it was refused; empty where it is ready
+    reason: str  # why it was refused; where it is ready, why its file is, which has changed since it was loaded
     is_default: bool  # answers requests that name no model
     labels: tuple[str, ...]
     input: InputSize | None

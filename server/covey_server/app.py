@@ -273,7 +273,7 @@ class App:
             decode_bytes=self._decoders.budget.reserved_bytes,
             decodes_waiting=self._decoders.budget.waiting,
             sync=None if self._mirror is None else self._mirror.figures(),
-            models_refused=len(self.repository.catalog.refusals),
+            models_refused=sum(not each.by_call for each in self.repository.catalog.refusals),
             models_held_back=self.repository.held_back,
             device_fallback=bool(self.device.fallback),
             engine_stuck=self._workers.stuck,

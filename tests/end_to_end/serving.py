@@ -44,10 +44,13 @@ class Serving:
         return len(self._list)
 
     def models(self, process: int = 0) -> list[str]:
-        """All versions in ListModels of a process: "name/version", or "name/version reason"."""
+        """All versions in ListModels of a process: "name/version", or "name/version reason" where the file is refused;
+        "ready" stands before the reason where what the file held before is served."""
         models = pb.ListModelsResponse.FromString(self._list[process](b"", timeout=20)).models
-        refused = pb.Model.STATE_REFUSED
-        return [f"{each.name}/{each.version}" + f" {each.reason}" * (each.state == refused) for each in models]
+        states = {pb.Model.STATE_REFUSED: "", pb.Model.STATE_READY: "ready "}
+        return [
+            f"{each.name}/{each.version}" + f" {states[each.state]}{each.reason}" * bool(each.reason) for each in models
+        ]
 
     def wait_for(self, *wanted: str) -> None:
         """Until ListModels of each process shows just these; a refused version needs to begin alike."""

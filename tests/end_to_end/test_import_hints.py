@@ -73,13 +73,33 @@ def test_a_model_with_wrong_metadata(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert [model.labels for model in repository.catalog.served] == [tuple("abcde")]
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>404</html>", small_cnn().SerializeToString()[:300]])
-def test_a_file_that_is_no_network(
-    content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "Expected an ONNX file; it is empty. Copy it again"),
+        (
+            small_cnn().SerializeToString()[:300],
+            "its 300 bytes begin as one: it is truncated or damaged. Copy it again",
+        ),
+    ],
+)
+def test_a_damaged_file_is_to_be_copied_again(
+    content: bytes, expected: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """And not to be imported, since nothing is left to import."""
     models = tmp_path / "models"
     (models / "net/1").mkdir(parents=True)
     (models / "net/1/model.onnx").write_bytes(content)
+    assert said_of(models, caplog) == []
+    assert expected in caplog.text
+
+
+def test_a_file_that_is_no_network(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = tmp_path / "models"
+    (models / "net/1").mkdir(parents=True)
+    (models / "net/1/model.onnx").write_bytes(b"<html>404</html>")
     (command,) = said_of(models, caplog)
     assert main(shlex.split(command)[1:]) == 2
     assert "expected an ONNX file" in capsys.readouterr().err

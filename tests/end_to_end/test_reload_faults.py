@@ -108,8 +108,8 @@ def test_a_corrupt_new_version(
 def test_a_served_version_that_is_overwritten(serving: Serving, models: Path, write_echo_model: WriteModel) -> None:
     path = models / "echo" / "1" / "model.onnx"
     path.write_bytes(b"not a model")
-    serving.wait_for("echo/1", f"echo/1 {path}: onnxruntime cannot load it")
-    assert serving.models()[1].endswith("(what its file held before is still served as this version)")
+    serving.wait_for(f"echo/1 ready {path}: onnxruntime cannot load it")
+    assert serving.models()[0].endswith("(what its file held before is still served as this version)")
     serving.wait_for_answers(version=1)
     write_echo_model(models)
     serving.wait_for("echo/1")

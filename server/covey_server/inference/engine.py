@@ -37,6 +37,7 @@ _SMALL_BYTES = 64 * 2**20
 _STEP_BYTES = 256 * 2**20
 
 _LOG_ERRORS_ONLY = 3
+_ONNX_BEGINS = b"\x08"  # the tag of ir_version, which exporters write first
 _BOTH = [tensors.PROBABILITIES, tensors.EMBEDDING]
 # The smallest model there is: y = Identity(x), float32 [1]. Made with onnx.helper, opset 18.
 _IDENTITY = base64.b64decode("CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEBI=")
@@ -203,11 +204,18 @@ def _load(path: Path, descriptor: int, device: Device, threads: int) -> onnxrunt
                 f"external data, or import it: {import_hint.command(path)}"
             )
         elif "protobuf" in reason.lower():
-            reason += (
-                ". Expected an ONNX file; its bytes are something else, or it is truncated. What it is says "
-                f"{import_hint.command(path)}"
-            )
+            reason += f". Expected an ONNX file; {_what_it_is(path, descriptor)}"
         raise RefusedModel(f"{path}: onnxruntime cannot load it: {reason}") from error
+
+
+def _what_it_is(path: Path, descriptor: int) -> str:
+    """Of a file that is no whole ONNX file: what is known of it, and what to do."""
+    size_bytes, first = os.fstat(descriptor).st_size, os.pread(descriptor, 1, 0)
+    if not size_bytes:
+        return "it is empty. Copy it again"
+    if first == _ONNX_BEGINS:
+        return f"its {size_bytes:,} bytes begin as one: it is truncated or damaged. Copy it again, or convert it again"
+    return f"its bytes are something else. What they are says {import_hint.command(path)}"
 
 
 def _start_session(

@@ -12,6 +12,10 @@ from covey_proto.tolerances import MAX_TOLERANCE
 from covey_server.errors import RefusedModel
 
 _MAX_SUM_ERROR = 0.02  # of a row's probabilities: a softmax in float16 or int8 adds up to 1 only nearly
+_CAUSES = (
+    "the file was damaged or changed since, or this device computes it otherwise. Copy the file again, or convert the "
+    "model again; where that does not help, try it with --device cpu"
+)
 
 
 class Runnable(Protocol):
@@ -49,15 +53,13 @@ def check(engine: Runnable, golden: GoldenSet) -> float:
     if not difference <= golden.tolerance:  # `not <=`: NaN is refused too
         raise RefusedModel(
             f"golden set: probabilities differ from those of {golden.reference} at export by up to {difference:.2g}, "
-            f"allowed are {golden.tolerance:.2g}; this device does not compute the model that was exported. "
-            f"Convert it again"
+            f"allowed are {golden.tolerance:.2g}; {_CAUSES}"
         )
     wrong = int((margins(found, golden.probabilities) > golden.tolerance).sum())
     if wrong and not golden.independent:
         raise RefusedModel(
             f"golden set: {wrong} of {len(found)} images get another class than "
-            f"{golden.reference} gave at export; this device does not compute the model that was exported. "
-            f"Convert it again"
+            f"{golden.reference} gave at export; {_CAUSES}"
         )
     return difference
 

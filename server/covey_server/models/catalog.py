@@ -17,11 +17,13 @@ _SHOWN = 100  # characters of an unknown name; models' names have at most 64
 
 @dataclass(frozen=True)
 class RefusedVersion:
-    """A version that was found and is not served. Version 0 stands for the model's whole folder."""
+    """A version whose file was found and is refused. Version 0 stands for the model's whole folder. `by_call`: nothing
+    is wrong with it, a call unloaded it. What the file held before may still be served as this version."""
 
     name: str
     version: int
     reason: str
+    by_call: bool = False
 
 
 class Catalog:
@@ -77,6 +79,16 @@ class Catalog:
             return None
         refused = (each for each in self.refusals if each.name == (name or self.default))
         return next((each for each in refused if version in (0, each.version)), None)
+
+    @property
+    def not_served(self) -> Sequence[RefusedVersion]:
+        """The refusals of what is not served, in place of which nothing else is."""
+        return [each for each in self.refusals if each.version not in self._models.get(each.name, ())]
+
+    def refusal_of_file(self, model: ServedModel) -> str:
+        """Why the file of a version that is served, which has changed, is refused; empty where it is as it was."""
+        found = (each for each in self.refusals if (each.name, each.version) == (model.name, model.version))
+        return next((each.reason for each in found), "")
 
     def default_version(self, name: str) -> ServedModel | None:
         """The model that a request gets which names no version; None if none is served."""

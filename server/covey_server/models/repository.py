@@ -167,7 +167,9 @@ class Repository:
             if not versions:
                 raise UnknownModel(f"failed to unload {name!r}: there is no model of this name")
             self._unloaded.add(name)
-            out = {version: Refused(RefusedVersion(name, version, _UNLOADED), None) for version in versions}
+            out = {
+                version: Refused(RefusedVersion(name, version, _UNLOADED, by_call=True), None) for version in versions
+            }
             self._replace(name, {}, out)
             self._loader.report_freed()
 

@@ -35,7 +35,7 @@ class ServerFigures:
     decodes_in_flight: int = _gauge("Encoded images that wait or are being decoded.")
     decode_bytes: int = _gauge("Memory set aside for large images.")
     decodes_waiting: int = _gauge("Large images that wait for memory.")
-    models_refused: int = _gauge("Versions that were found and are not served.")
+    models_refused: int = _gauge("Versions in the folder whose file is missing or refused.")
     models_held_back: int = _gauge("Versions that are not the default one, since they are less accurate.")
     device_fallback: bool = _gauge("1 if CUDA was wanted and the CPU is used.")
     engine_stuck: int = _gauge("Batches that run for longer than they may.")

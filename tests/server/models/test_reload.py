@@ -144,7 +144,11 @@ def test_other_content_under_the_same_number(models: TextFolder, caplog: pytest.
         "refused m/1 it is bad other (what its file held before is still served as this version)"
     ]
     assert models.served() == ["m/1 good other"]
-    assert models.repository.catalog.find_refusal("m", 1) is None, "version 1 is served, with its old content"
+    catalog = models.repository.catalog
+    assert catalog.find_refusal("m", 1) is None, "version 1 is served, with its old content"
+    assert catalog.not_served == [], "so it is listed once, with what is wrong with its file"
+    assert catalog.refusal_of_file(catalog.find("m", 1)).startswith("it is bad other (what its file held")
+    del catalog  # which holds the model
     models.write("m", 1, "good third")
     assert models.refresh() == ["loaded m/1 good third", "retired m/1"]
     assert models.refused() == []

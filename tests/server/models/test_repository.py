@@ -124,7 +124,9 @@ def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_ec
     assert "expected images: tensor(uint8)" in reasons["foreign"]
     assert "found x: tensor(float) [1, 3, 4, 4]" in reasons["foreign"]
     assert "no covey.model_info" in reasons["bare"]
-    for name in ("foreign", "bare", "relabelled", "corrupt"):
+    for name in ("corrupt", "truncated"):
+        assert reasons[name].endswith("begin as one: it is truncated or damaged. Copy it again, or convert it again")
+    for name in ("foreign", "bare", "relabelled"):
         assert f"covey-export import {tmp_path}/{name}/1/model.onnx --name {name} --models {tmp_path}" in reasons[name]
     assert "golden set: probabilities differ" in reasons["skewed"]
     assert reasons["empty"] == "its folder holds no model.onnx"

@@ -236,6 +236,7 @@ def test_the_default_model_goes_and_comes_back_while_others_are_asked(
     server = start_server(tmp_path, default_model="echo", allow_management=True, reload_interval_s=0)
     default = classifier_pb2.ClassifyRequest(pixels=classifier_pb2.Pixels(data=bytes(16)))
     assert manage(server, "RepositoryModelUnload", "echo") == ("OK", "")
+    assert server.app._figures().models_refused == 0, "nothing is wrong with it"
     code, text = server.error(default)
     assert (code.name, "the default model 'echo' is not served here" in text) == ("NOT_FOUND", True)
     other = classifier_pb2.ClassifyRequest(model="other", pixels=classifier_pb2.Pixels(data=bytes(16)))
@@ -247,6 +248,7 @@ def test_the_default_model_goes_and_comes_back_while_others_are_asked(
     write_echo_model(tmp_path, "other", version=4, wrong_golden=True)
     code_name, text = manage(server, "RepositoryModelLoad", "other")
     assert (code_name, "failed to load 'other': version 4: golden set" in text) == ("INTERNAL", True)
+    assert server.app._figures().models_refused == 1
     assert server.classify(other).version == 3
     assert manage(server, "RepositoryModelLoad", "")[0] == "INVALID_ARGUMENT"
 

@@ -68,7 +68,8 @@ function describe(place, model) {
       ? h("p", { class: "row" },
         h("a", { class: "button primary", href: "#try", on: { click: () => choose(model.name, model.version) } }, t("nav.try")),
         h("a", { class: "button ghost", href: "#inside", on: { click: () => choose(model.name, model.version) } }, t("nav.inside")))
-      : h("p", { class: "problem", role: "alert" }, model.reason),
+      : null,
+    model.reason ? h("p", { class: "problem", role: "alert" }, model.reason) : null,
     info ? h("div", { class: "facts-columns" },
       section(t("models.about"), facts([
         [t("models.network"), info.training?.network],

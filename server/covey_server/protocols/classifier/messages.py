@@ -117,6 +117,7 @@ def served_model(
         name=model.name,
         version=model.version,
         state=pb.Model.STATE_READY,
+        reason=catalog.refusal_of_file(model),
         is_default=catalog.is_default(model),
         is_default_version=catalog.is_default_version(model),
         is_shadow=catalog.is_shadow(model),

@@ -118,7 +118,7 @@ class Classifier:
         self._pipeline.require_room(call)
         catalog = self._pipeline.repository.catalog
         models = [self._describe(catalog, model) for model in catalog.served]
-        models += [messages.refused_model(refusal) for refusal in catalog.refusals]
+        models += [messages.refused_model(refusal) for refusal in catalog.not_served]
         models.sort(key=lambda model: (model.name, model.version))
         self._pipeline.reply(call, pb.ListModelsResponse(models=models).SerializeToString())
 

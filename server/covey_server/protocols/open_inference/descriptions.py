@@ -109,8 +109,9 @@ def index(catalog: Catalog, *, only_ready: bool) -> pb.RepositoryIndexResponse:
     """All versions that are served, and those that are refused, with the reason."""
     response = pb.RepositoryIndexResponse()
     for model in catalog.served:
-        response.models.add(name=model.name, version=str(model.version), state=_READY)
-    for refusal in () if only_ready else catalog.refusals:
+        reason = catalog.refusal_of_file(model)
+        response.models.add(name=model.name, version=str(model.version), state=_READY, reason=reason)
+    for refusal in () if only_ready else catalog.not_served:
         version = str(refusal.version) if refusal.version else ""
         response.models.add(name=refusal.name, version=version, state=_UNAVAILABLE, reason=refusal.reason)
     response.models.sort(key=lambda each: (each.name, int(each.version or 0)))
