@@ -14,7 +14,7 @@ from covey_server.errors import RefusedModel
 _MAX_SUM_ERROR = 0.02  # of a row's probabilities: a softmax in float16 or int8 adds up to 1 only nearly
 _CAUSES = (
     "the file was damaged or changed since, or this device computes it otherwise. Copy the file again, or convert the "
-    "model again; where that does not help, try it with --device cpu"
+    "model again; where that does not help, try another --device"
 )
 
 
