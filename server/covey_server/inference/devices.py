@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from covey_server.errors import DeviceUnavailable, InvalidConfiguration
+from covey_server.system import cgroups
 
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
@@ -93,11 +94,16 @@ def _is_installed(distribution: str) -> bool:
     return True
 
 
-def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """The cores that this process may use: its affinity, cut to the cgroup's CPU quota; at least 1."""
+def processor_time(cgroup: Path = cgroups.ROOT, self_file: Path = cgroups.SELF) -> float:
+    """The cores that this process may keep busy: its affinity, cut to the cgroups' CPU quota; 0.5 is half of one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cgroup_quota(cgroup)
-    return max(1, min(cores, math.ceil(quota)) if quota else cores)
+    quota = cgroup_quota(cgroup, self_file)
+    return cores if quota is None else min(cores, quota)
+
+
+def usable_cores(cgroup: Path = cgroups.ROOT) -> int:
+    """The same in whole cores, at least 1: how many threads can be of use."""
+    return max(1, math.ceil(processor_time(cgroup)))
 
 
 def share_cores(cores: int, workers: int = 0) -> tuple[int, int]:
@@ -117,16 +123,20 @@ def useful_processes(cores: int, image_us: float) -> int:
     return max(1, min(cores, round(cores * _PYTHON_US / (image_us + _PYTHON_US + _FRONT_US))))
 
 
-def cgroup_quota(cgroup: Path) -> float | None:
-    """The quota in cores, from cpu.max (version 2) or cpu.cfs_* (version 1); None if there is none."""
+def cgroup_quota(cgroup: Path = cgroups.ROOT, self_file: Path = cgroups.SELF) -> float | None:
+    """The quota in cores, from cpu.max (version 2) or cpu.cfs_* (version 1), the least of this process's cgroup and
+    those around it; None if there is none."""
+    found = (_quota(version, folder) for version, folder in cgroups.folders("cpu", cgroup, self_file))
+    return min((quota for quota in found if quota is not None), default=None)
+
+
+def _quota(version: int, folder: Path) -> float | None:
     try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
+        if version == 1:
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+        else:
+            quota, period = (folder / "cpu.max").read_text().split()
+        return None if quota in ("max", "-1") else int(quota) / int(period)
     except (OSError, ValueError):
-        try:
-            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    if quota in ("max", "-1"):
         return None
-    return int(quota) / int(period)

@@ -25,6 +25,7 @@ class ServerFigures:
     closed_connections: Mapping[Any, int]  # by reason
     sync: SyncFigures | None = None  # of the models' store; None: they lie in a folder
     certificate_expiry_timestamp_seconds: float | None = _gauge("When the served certificate expires.")  # None: none
+    usable_cores: float = _gauge("Cores that the server may keep busy, by its affinity and its cgroups' quota.")
     calls_in_flight: int = _gauge("Calls inside the server.")
     bytes_in_flight: int = _gauge("Bytes of those calls, decoded images and unread answers too.")
     answer_bytes: int = _gauge("Bytes of answers that are not yet written to the network.")

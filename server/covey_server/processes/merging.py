@@ -32,7 +32,7 @@ LARGEST = frozenset(
     {
         "covey_model_served", "covey_model_load_seconds", "covey_golden_check_difference", "covey_cost_model_error",
         "covey_models_refused", "covey_models_held_back", "covey_device_fallback", "covey_drift_index",
-        "covey_canary_state", "covey_models_synced_timestamp_seconds", "python_info",
+        "covey_canary_state", "covey_models_synced_timestamp_seconds", "covey_usable_cores", "python_info",
     }
 )  # fmt: skip
 SMALLEST = frozenset(

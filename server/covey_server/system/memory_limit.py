@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_ROOT = Path("/sys/fs/cgroup")
-_SELF = Path("/proc/self/cgroup")
+from covey_server.system import cgroups
+
 _MEMORY_INFO = Path("/proc/meminfo")
 _UNLIMITED_BYTES = 1 << 60  # version 1 writes a number near 2**63 where there is no limit
 
@@ -24,7 +24,7 @@ class Room:
     cached_bytes: int = 0
 
 
-def room(root: Path = _ROOT, self_file: Path = _SELF, memory_info: Path = _MEMORY_INFO) -> Room | None:
+def room(root: Path = cgroups.ROOT, self_file: Path = cgroups.SELF, memory_info: Path = _MEMORY_INFO) -> Room | None:
     """The least of what the machine, this process's cgroup and those around it leave. None if the system does not
     tell."""
     rooms = list(_of_cgroups(root, self_file))
@@ -47,26 +47,18 @@ def _of_machine(memory_info: Path) -> Room | None:
 
 
 def _of_cgroups(root: Path, self_file: Path) -> Iterator[Room]:
-    """Of version 1 and 2. In a container the files of its own cgroup are at the root, whatever its path outside."""
-    paths = {"": "/"}  # by version 1's controllers; version 2's is ""
-    with suppress(OSError):
-        for line in self_file.read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            paths.update(dict.fromkeys(controllers.split(","), path))
-    kinds = (
-        (root, paths[""], ("memory.max", "memory.high"), "memory.current", ""),
-        (root / "memory", paths.get("memory", "/"), ("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_"),
-    )
-    for base, path, limits, usage, prefix in kinds:
-        parts = [part for part in path.split("/") if part not in ("", "..")]
-        for depth in range(len(parts), -1, -1):
-            folder = base.joinpath(*parts[:depth])
-            for limit in limits:
-                found = _limit(folder / limit)
-                if found is not None:
-                    used = _number(folder / usage) - _statistic(folder / "memory.stat", f"{prefix}inactive_file")
-                    cached = _statistic(folder / "memory.stat", f"{prefix}active_file")
-                    yield Room(max(0, found - max(0, used)), f"the cgroup's limit of {_mib(found)}", cached)
+    kinds = {
+        2: (("memory.max", "memory.high"), "memory.current", ""),
+        1: (("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_"),
+    }
+    for version, folder in cgroups.folders("memory", root, self_file):
+        limits, usage, prefix = kinds[version]
+        for limit in limits:
+            found = _limit(folder / limit)
+            if found is not None:
+                used = _number(folder / usage) - _statistic(folder / "memory.stat", f"{prefix}inactive_file")
+                cached = _statistic(folder / "memory.stat", f"{prefix}active_file")
+                yield Room(max(0, found - max(0, used)), f"the cgroup's limit of {_mib(found)}", cached)
 
 
 def _limit(file: Path) -> int | None:

@@ -14,6 +14,7 @@ from covey_server.inference.devices import (
     CUDA_PROVIDER,
     Device,
     choose,
+    processor_time,
     share_cores,
     usable_cores,
     useful_processes,
@@ -84,6 +85,29 @@ def test_cores_come_from_the_quota_of_the_container(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
     assert usable_cores(tmp_path) == cores
+
+
+@pytest.mark.parametrize(
+    ("files", "own", "cores"),
+    [
+        ({"system.slice/covey.service/cpu.max": "50000 100000"}, "0::/system.slice/covey.service", 0.5),
+        ({"system.slice/cpu.max": "150000 100000"}, "0::/system.slice/covey.service", 1.5),
+        ({"cpu.max": "300000 100000", "a/cpu.max": "max 100000"}, "0::/a", 3),
+        ({"cpu.max": "300000 100000"}, "0::/of/the/machine", 3),  # in a container
+        ({"cpu/a/cpu.cfs_quota_us": "25000", "cpu/a/cpu.cfs_period_us": "100000"}, "4:cpu,cpuacct:/a\n0::/", 0.25),
+        ({}, "0::/", 8),
+    ],
+)
+def test_the_least_quota_of_the_cgroups_around_the_process_counts(
+    files: dict[str, str], own: str, cores: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd's CPUQuota= is that of the service's own group."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    (tmp_path / "self").write_text(own + "\n")
+    assert processor_time(tmp_path, tmp_path / "self") == cores
 
 
 def test_both_builds_of_onnxruntime_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
