@@ -87,12 +87,19 @@ class ServerProcess:
 
 @dataclass(frozen=True, slots=True)
 class ServerMetrics:
-    """The server's own counters, as they grew during the run."""
+    """The server's own counters, as they grew during the run, and the processor time that it may use.
+
+    `limited` are those of `refused` that a limit of their caller refused, by the table of the server's limits file and
+    the limit: "nightly/images_per_s"; "other" is its [default].
+    """
 
     requests: int  # answered, by the server's count; `client_calls` is ours for the same time, warm-up included
     client_calls: int
     mean_batch_size: float | None
     refused: dict[str, int]
+    limited: dict[str, int] = field(default_factory=dict)
+    cores_used: float | None = None
+    usable_cores: float | None = None  # 0.5 is half of one; None where the server does not say
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import socket
 import struct
 import time
 import urllib.request
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import psutil
@@ -25,6 +25,12 @@ from covey_load.wire.sockets import Endpoint
 
 _SCRAPE_TIMEOUT_S = 2.0
 _MIN_CPU_S = 0.1  # of the server's: its clocks go in steps of 0.01 s
+_CPU_SECONDS, _USABLE_CORES = "process_cpu_seconds_total", "covey_usable_cores"
+_WATCHED = (
+    *("covey_requests", "covey_refused", "covey_principal_refused", "covey_batch_size"),
+    *("process_cpu_seconds", _USABLE_CORES),
+)
+_BY_LABELS = {"covey_refused_total": ("reason",), "covey_principal_refused_total": ("principal", "reason")}
 _TRUE_BINARY_METADATA = 0xFE03  # a setting of HTTP/2 that gRPC's C core sends, and nobody else
 _FORWARDERS = frozenset(
     [
@@ -194,23 +200,25 @@ class MetricsWatch:
 
     def __init__(self, url: str | None) -> None:
         self._url = url
+        self._begin_s = time.perf_counter()
         self._before = self._counters()
 
     def figures(self, client_calls: int) -> ServerMetrics | None:
         """What was counted meanwhile; None where the page could not be read at one of the two times."""
         if self._before is None or (now := self._counters()) is None:
             return None
+        wall_s = time.perf_counter() - self._begin_s
         increases = {name: value - self._before.get(name, 0.0) for name, value in now.items()}
+        cpu_s = increases.get(_CPU_SECONDS, 0.0)
         batches = increases.get("covey_batch_size_count", 0.0)
         return ServerMetrics(
             requests=round(increases.get("covey_requests_total", 0.0)),
             client_calls=client_calls,
             mean_batch_size=increases["covey_batch_size_sum"] / batches if batches else None,
-            refused={
-                name.partition("/")[2]: round(value)
-                for name, value in sorted(increases.items())
-                if name.startswith("covey_refused_total/") and value
-            },
+            refused=_counts(increases, "covey_refused_total/"),
+            limited=_counts(increases, "covey_principal_refused_total/"),
+            cores_used=cpu_s / wall_s if cpu_s >= _MIN_CPU_S else None,
+            usable_cores=now.get(_USABLE_CORES),
         )
 
     def _counters(self) -> dict[str, float] | None:
@@ -221,15 +229,34 @@ class MetricsWatch:
 
 
 def counters(url: str) -> dict[str, float]:
-    """The counters of requests, refusals (`covey_refused_total/REASON`) and batches on a Covey server's metrics page,
-    over all models. Raises OSError, ValueError."""
+    """The counters of requests, refusals (`covey_refused_total/REASON`, `covey_principal_refused_total/TABLE/REASON`),
+    batches and processor time on a Covey server's metrics page, over all models, and its usable cores. Raises OSError,
+    ValueError."""
     totals: dict[str, float] = {}
     for kind in text_string_to_metric_families(fetch(url)):
-        if kind.name.startswith(("covey_requests", "covey_refused", "covey_batch_size")):
+        if kind.name.startswith(_WATCHED):
             for sample in kind.samples:
-                reason = f"/{sample.labels.get('reason', '')}" if sample.name == "covey_refused_total" else ""
-                totals[sample.name + reason] = totals.get(sample.name + reason, 0.0) + sample.value
+                labels = [sample.labels.get(label, "") for label in _BY_LABELS.get(sample.name, ())]
+                name = "/".join((sample.name, *labels))
+                totals[name] = totals.get(name, 0.0) + sample.value
     return totals
+
+
+def _counts(increases: Mapping[str, float], prefix: str) -> dict[str, int]:
+    """Those above 0 whose names have the prefix, without it."""
+    return {
+        name.removeprefix(prefix): round(value)
+        for name, value in sorted(increases.items())
+        if name.startswith(prefix) and value
+    }
+
+
+def affinity(pid: int) -> int | None:
+    """The cores that a process of this machine may run on; None where the system does not tell."""
+    try:
+        return len(psutil.Process(pid).cpu_affinity() or ()) or None
+    except (AttributeError, psutil.Error):
+        return None
 
 
 def fetch(url: str, timeout_s: float = _SCRAPE_TIMEOUT_S) -> str:

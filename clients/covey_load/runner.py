@@ -34,8 +34,11 @@ _PROBE_SECONDS = 2.0
 _PROBE_IN_FLIGHT = 16
 
 
-def run(plan: Plan, on_progress: OnProgress = lambda snapshot: None) -> Report:
-    """Measures what the plan asks for. `on_progress` gets a snapshot twice a second.
+def run(
+    plan: Plan, on_progress: OnProgress = lambda snapshot: None, goes_on: Callable[[Run], bool] = lambda run: True
+) -> Report:
+    """Measures what the plan asks for. `on_progress` gets a snapshot twice a second. Where `goes_on` is false of a run,
+    those after it are left out.
 
     Ctrl-C ends the measuring, and so does a server that goes away: the report then holds what was measured until then,
     and `interrupted` says why.
@@ -69,7 +72,9 @@ def run(plan: Plan, on_progress: OnProgress = lambda snapshot: None) -> Report:
 
         with _stopped_by_ctrl_c(measuring.stop):
             for load in plan.loads():
-                measure(load, plan.duration_s)
+                measured = measure(load, plan.duration_s)
+                if measured is not None and not goes_on(measured):
+                    break
             if plan.find_capacity:
                 capacity = _find_capacity(plan, measure)
     return Report(

@@ -6,14 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from covey_load import doctor
-from covey_load.doctor import Runs
+from covey_load import bottleneck, doctor
+from covey_load.bottleneck import Runs
 from covey_load.measurement import Generator, Run, ServerMetrics, ServerProcess, ServerTiming
 from covey_load.observation import Front
 from covey_load.reports import facts
 from covey_load.reports.text import write_diagnosis
 
 from . import examples
+
+OUTSIDE = examples.timing(outside=7.0, decode=0.1, queue=0.1, compute=0.1)
 
 
 def runs(loaded: Run | None = None, alone: Run | None = None, cores: int = 2) -> Runs:
@@ -45,7 +47,7 @@ def sentence(text: str | None) -> str:
 def test_longest_part_of_a_call_limits(longest: str, part: str, expected: str) -> None:
     outside, decode, queue, compute = (7.0 if stage == longest else 1.0 for stage in facts.STAGES)
 
-    limit = doctor.limit(loaded(timing=examples.timing(outside, decode, queue, compute)))
+    limit = bottleneck.limit(loaded(timing=examples.timing(outside, decode, queue, compute)))
 
     assert limit.part == part
     assert limit.sentence.startswith(f"with 64 in flight, {expected}")
@@ -54,10 +56,92 @@ def test_longest_part_of_a_call_limits(longest: str, part: str, expected: str) -
 def test_busy_client_limits_before_all_else() -> None:
     busy, free = (loaded(generator=Generator(1, 2, 90.0, share)) for share in (0.9, 0.89))
 
-    assert doctor.limit(busy).part == "client"
-    assert "used 90% of a core, 90.0 us a call" in doctor.limit(busy).sentence
-    assert doctor.client(free) is None
-    assert doctor.limit(free).part == "compute"
+    assert bottleneck.limit(busy).part == "client"
+    assert "used 90% of a core, 90.0 us a call" in bottleneck.limit(busy).sentence
+    assert bottleneck.client(free) is None
+    assert bottleneck.limit(free).part == "compute"
+
+
+@pytest.mark.parametrize(
+    ("cores", "cores_used", "part"),
+    [(1, 0.8, "processor"), (1, 0.79, "network"), (2, 0.97, "network"), (0.5, 0.45, "processor")],
+)
+def test_a_full_processor_is_not_taken_for_the_network(cores: float, cores_used: float, part: str) -> None:
+    """A server that may use one core of two is full when it uses one."""
+    process = ServerProcess(1, 50.0, cores_used, 10**8)
+    full = replace(loaded(timing=OUTSIDE, server_process=process), cores=cores)
+    assert bottleneck.limit(full).part == part
+    assert ("the processor is full" in sentence(doctor.processor(full))) is (part == "processor")
+    if part == "processor":
+        expected = f"while the server used {cores_used:.3f} of the {cores:g} core that it may use: calls wait for its"
+        assert expected in bottleneck.limit(full).sentence
+
+
+def test_cores_of_a_server_elsewhere_are_those_that_it_counts() -> None:
+    metrics = ServerMetrics(100, 100, None, {}, cores_used=0.9, usable_cores=1)
+    assert bottleneck.cores_used(loaded(server_process=None, metrics=metrics).loaded) == 0.9
+    assert bottleneck.cores_used(loaded(server_process=None, metrics=None).loaded) is None
+    assert bottleneck.cores_used(loaded(server_process=ServerProcess(1, 50.0, 0.5, 1), metrics=metrics).loaded) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("metrics", "part", "expected"),
+    [
+        (
+            ServerMetrics(1, 1, None, {"images_per_s": 5}, {"nightly/images_per_s": 5}), "token's limit",
+            "with 64 in flight were refused, for images_per_s of [nightly] in the server's limits file; 20,000 calls/s",
+        ),
+        (
+            ServerMetrics(1, 1, None, {"in_flight": 5}, {"other/in_flight": 5}), "token's limit",
+            "for in_flight of [default] in the server's limits file",
+        ),
+        (None, "limits on calls", "for a limit of the token (--limits-file) or one of the server's own;"),
+        (ServerMetrics(1, 1, None, {}), "limits on calls", "by a proxy before it"),
+        (ServerMetrics(1, 1, None, {"calls": 7}), "server's limits", "the server counts 7 calls"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("code", ["RESOURCE_EXHAUSTED", "HTTP 429"])
+def test_calls_that_are_refused_are_bounded_by_what_refuses_them(
+    metrics: ServerMetrics | None, part: str, expected: str, code: str
+) -> None:
+    refused = replace(loaded(timing=OUTSIDE, metrics=metrics, errors={code: 24_000}), caller="token")
+    assert bottleneck.limit(refused).part == part
+    assert bottleneck.limit(refused).sentence.startswith("24.00% of the calls with 64 in flight were refused")
+    assert expected in bottleneck.limit(refused).sentence
+    process = ServerProcess(1, 50.0, 0.1, 10**8)
+    idle = replace(refused, loaded=replace(refused.loaded, server_process=process))
+    assert doctor.processor(idle) == "the server used 0.100 of the 2 cores that it may use"
+
+
+def test_few_refusals_for_the_servers_own_limits_bound_nothing() -> None:
+    metrics = ServerMetrics(1, 1, None, {"calls": 1_000})
+    few, more = (loaded(errors={"RESOURCE_EXHAUSTED": count}, metrics=metrics) for count in (1_000, 1_001))
+    assert bottleneck.limit(few).part == "compute"
+    assert bottleneck.limit(more).part == "server's limits"
+
+
+def test_of_one_run_only_what_it_shows_is_said() -> None:
+    metrics = ServerMetrics(1, 1, None, {"requests_per_s": 5}, {"nightly/requests_per_s": 5})
+    alone = replace(runs().alone, errors={"RESOURCE_EXHAUSTED": 1_000}, metrics=metrics)
+    assert bottleneck.is_held_by_a_limit(alone)
+    only = Runs(alone, alone, 2, caller="certificate")
+    assert bottleneck.limit(only).part == "certificate's limit"
+    assert "with 1 in flight were refused" in bottleneck.limit(only).sentence
+    assert doctor.batches(only) is doctor.gain(only) is None
+    assert sentence(doctor.left_out(only)).endswith("whose rest is left to the certificate")
+    assert sentence(doctor.failures(only)) == "calls failed: 10.00% with 1 in flight (1,000 RESOURCE_EXHAUSTED)"
+    assert doctor.left_out(runs()) is None
+
+
+def test_which_runs_are_held_by_a_limit() -> None:
+    for metrics, errors, expected in (
+        (ServerMetrics(1, 1, None, {}, {"a/in_flight": 1}), {"HTTP 429": 1}, True),
+        (ServerMetrics(1, 1, None, {}, {"a/in_flight": 1}), {}, False),  # other callers' calls
+        (None, {"RESOURCE_EXHAUSTED": 1}, True),
+        (ServerMetrics(1, 1, None, {"calls": 1}), {"RESOURCE_EXHAUSTED": 1}, False),
+        (None, {"INTERNAL": 1}, False),
+    ):
+        assert bottleneck.is_held_by_a_limit(loaded(metrics=metrics, errors=errors).loaded) is expected
 
 
 def test_server_that_tells_nothing() -> None:
@@ -109,12 +193,20 @@ def test_gain() -> None:
 @pytest.mark.parametrize(
     ("cores_used", "timing", "expected"),
     [
-        (1.6, examples.timing(), "the server used 1.60 of 2 cores: the processor is full"),
-        (1.59, examples.timing(queue=9.0), "the server used 1.59 of 2 cores"),
-        (1.0, examples.timing(queue=9.0), "the server used 1.00 of 2 cores"),
-        (0.99, examples.timing(queue=9.0), "the server used 0.990 of 2 cores while calls waited: more workers"),
-        (0.99, examples.timing(outside=9.0), "the server used 0.990 of 2 cores: if the others were not idle"),
-        (0.99, examples.timing(compute=9.0), "the server used 0.990 of 2 cores"),
+        (1.6, examples.timing(), "the server used 1.60 of the 2 cores that it may use: the processor is full"),
+        (1.59, examples.timing(queue=9.0), "the server used 1.59 of the 2 cores that it may use"),
+        (1.0, examples.timing(queue=9.0), "the server used 1.00 of the 2 cores that it may use"),
+        (
+            0.99,
+            examples.timing(queue=9.0),
+            "the server used 0.990 of the 2 cores that it may use while calls waited: more workers",
+        ),
+        (
+            0.99,
+            examples.timing(outside=9.0),
+            "the server used 0.990 of the 2 cores that it may use: if the others were not idle",
+        ),
+        (0.99, examples.timing(compute=9.0), "the server used 0.990 of the 2 cores that it may use"),
     ],
 )
 def test_processor(cores_used: float, timing: ServerTiming, expected: str) -> None:
@@ -173,9 +265,6 @@ def test_others_are_what_has_something_to_say() -> None:
     assert doctor.others(runs()) == [rule(runs()) for rule in rules]
 
 
-OUTSIDE = examples.timing(outside=7.0, decode=0.1, queue=0.1, compute=0.1)
-
-
 @pytest.mark.parametrize(
     ("front", "tls", "part", "expected"),
     [
@@ -189,7 +278,7 @@ OUTSIDE = examples.timing(outside=7.0, decode=0.1, queue=0.1, compute=0.1)
 def test_a_costly_front_is_named_where_the_way_to_the_server_limits(
     front: Front, tls: bool, part: str, expected: str
 ) -> None:
-    limit = doctor.limit(replace(loaded(timing=OUTSIDE), front=front, tls=tls))
+    limit = bottleneck.limit(replace(loaded(timing=OUTSIDE), front=front, tls=tls))
     assert limit.part == part
     assert expected in limit.sentence
     assert doctor.front(replace(loaded(timing=OUTSIDE), front=front, tls=tls)) is None
@@ -197,6 +286,6 @@ def test_a_costly_front_is_named_where_the_way_to_the_server_limits(
 
 def test_a_costly_front_that_does_not_limit_is_told_too() -> None:
     computing = replace(runs(), front=Front.GRPCIO)
-    assert doctor.limit(computing).part == "compute"
+    assert bottleneck.limit(computing).part == "compute"
     assert "several times the processor time a call that --front native does" in sentence(doctor.front(computing))
     assert doctor.front(runs()) is None

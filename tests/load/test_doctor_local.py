@@ -43,6 +43,25 @@ def test_one_port_for_two(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert "ok     port 0: any free one, for HTTP" in said
 
 
+def test_ports_that_are_given_are_looked_at_instead(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port, free = taken.getsockname()[1], free_port()
+        assert main(["doctor", "--local", "--grpc-port", str(free), "--metrics-port", str(port)]) == 2
+    said = capsys.readouterr().out
+    assert f"ok     port {free}: free, for gRPC" in said
+    assert f"WRONG  port {port}: for metrics, cannot be opened on 127.0.0.1" in said
+    assert "ok     port 0: any free one, for HTTP" in said  # of the environment
+
+
+def test_ports_go_with_local_and_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "localhost:1", "--grpc-port", "9001"]) == 2
+    assert main(["doctor", "--grpc-port", "9001"]) == 2
+    assert main(["doctor", "--local", "--http-port", "65536"]) == 2
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == second == "covey: --grpc-port: which port of this machine is to be looked at, goes with --local"
+    assert third == "covey: --http-port 65536: expected -1 to 65535"
+
+
 def test_an_address_of_another_machine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("GRPC", "METRICS"):
         monkeypatch.setenv(f"COVEY_{name}_PORT", str(free_port()))

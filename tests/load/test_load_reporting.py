@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -112,6 +113,25 @@ def test_doctor(target: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "\n- average batch 1.0: only one request was in flight\n" in out
     assert "\n- average batch " in out.replace("average batch 1.0: only", "")
     assert err.splitlines()[0].startswith("concurrency 1, warming up for ")
+
+
+def test_doctor_names_the_limit_of_a_token(
+    write_echo_model: WriteModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two calls at a time are let in, so that of many some are refused."""
+    write_echo_model(tmp_path / "models")
+    (tmp_path / "token").write_text("token-of-this-test")
+    principal = f"token:{hashlib.sha256(b'token-of-this-test').hexdigest()[:12]}"
+    (tmp_path / "limits").write_text(f'[nightly]\nprincipals = ["{principal}"]\nin_flight = 2\n')
+    flags = ("--auth-token-file", str(tmp_path / "token"), "--limits-file", str(tmp_path / "limits"))
+    with covey_server(tmp_path / "models", "auto", tmp_path / "log", flags) as server:
+        given = [server.target, "--seconds", "0.5", "--in-flight", "16", "--token-file", str(tmp_path / "token")]
+        assert main(["doctor", *given, "--metrics-url", f"{server.metrics_url}"]) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith("covey: sends as many calls as are answered for 2 s; limits of this token are used up")
+    out = " ".join(told.out.split())
+    assert "What limits it: the token's limit. " in out
+    assert "with 16 in flight were refused, for in_flight of [nightly] in the server's limits file" in out
 
 
 def test_doctor_of_nobody_and_of_nonsense(capsys: pytest.CaptureFixture[str]) -> None:

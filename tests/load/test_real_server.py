@@ -3,8 +3,9 @@ token."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from tests.export.importing.onnx_models import small_cnn
 from covey import TLS, cli
 from covey.errors import InvalidInput, UnknownModel
 from covey_export.__main__ import main
+from covey_load.observation import affinity
 from covey_load.plan import Plan, ProtocolName
 from covey_load.reports import json_file
 from covey_load.runner import run
@@ -42,8 +44,11 @@ class Server(NamedTuple):
         return self.http if protocol.is_http else self.grpc
 
 
-def started(folder: Path, models: Path, *flags: str) -> Iterator[Server]:
-    command = [sys.executable, "-m", "covey_server", "--models", str(models), *flags]
+SERVER = (sys.executable, "-m", "covey_server")
+
+
+def started(folder: Path, models: Path, *flags: str, program: Sequence[str] = SERVER) -> Iterator[Server]:
+    command = [*program, "--models", str(models), *flags]
     with own_process([*command, "--grpc-port", "0", "--metrics-port", "0"], folder / "log") as process:
         assert process.stdout is not None
         ready = READY.match(process.stdout.readline())
@@ -198,6 +203,28 @@ def test_tls_and_a_token_go_with_every_call(folder: Path) -> None:
             (measured,) = run(plan).runs
             assert (measured.calls, measured.response.count, measured.errors) == (80, 80, {})
             assert TOKEN not in repr(plan)
+
+
+def test_cores_are_those_that_the_server_may_use(tmp_path: Path, folder: Path) -> None:
+    """Of as many as the machine has."""
+    core = min(os.sched_getaffinity(0))
+    restricted = (
+        f"import os, sys; os.sched_setaffinity(0, [{core}]); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    program = [sys.executable, "-c", restricted, "-m", "covey_server"]
+    for server in started(tmp_path, folder / "models", program=program):
+        plan = Plan(
+            server.target,
+            models={"one": 1.0},
+            concurrencies=(1, 2),
+            calls=200,
+            warm_up_s=0,
+            metrics_url=server.metrics_url,
+        )
+        (measured,) = run(plan, goes_on=lambda measured: False).runs  # the second is left out
+        assert measured.metrics is not None
+        assert measured.metrics.usable_cores == 1
+        assert affinity(server.pid) == 1
 
 
 def test_answers_without_any_label_are_good_answers(tmp_path: Path, write_echo_model: WriteModel) -> None:

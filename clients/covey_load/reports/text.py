@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Sequence
 
 from covey.cli import table
-from covey_load import doctor
+from covey_load import bottleneck, doctor
+from covey_load.bottleneck import Runs
 from covey_load.compare import NOISE_UNKNOWN, Comparison, LoadComparison
-from covey_load.doctor import Runs
 from covey_load.measurement import Report
 from covey_load.reports import facts, tables, verdict, words
 from covey_load.reports.words import number
@@ -59,8 +59,8 @@ def write_comparison(names: tuple[str, str], reports: tuple[Report, Report], com
 
 def write_diagnosis(report: Report, runs: Runs) -> str:
     """The whole text, without a last line break. `runs` are those of `report`."""
-    limit = doctor.limit(runs)
-    article = "" if limit.part == doctor.UNKNOWN else "the "
+    limit = bottleneck.limit(runs)
+    article = "" if limit.part == bottleneck.UNKNOWN else "the "
     others = "\n".join(wrap(f"- {sentence}", indent="  ") for sentence in doctor.others(runs))
     remarks = "\n".join(wrap(line, indent="  ") for line in facts.remarks(report))
     parts = [

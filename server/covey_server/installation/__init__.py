@@ -16,10 +16,12 @@ from covey_server.installation.finding import Finding, Level
 __all__ = ["Finding", "Level", "examine", "text"]
 
 
-def examine(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """All findings, one after the other. Ports are those of the environment. Raises InvalidConfiguration for wrong
-    variables."""
-    config = Config(**vars(command_line.build(environment).parse_args([])))
+def examine(
+    environment: Mapping[str, str] = os.environ, settings: Mapping[str, int] | None = None
+) -> Iterator[Finding]:
+    """All findings, one after the other. Ports are those of the `settings`, by their names in Config, else of the
+    environment. Raises InvalidConfiguration for wrong variables and settings."""
+    config = Config(**(vars(command_line.build(environment).parse_args([])) | dict(settings or {})))
     yield packages.python()
     yield from packages.of_the_server()
     builds = packages.onnxruntime_builds()
