@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import subprocess
 import sys
@@ -130,6 +131,59 @@ def test_limits_of_callers_whom_nobody_asks_who_they_are_are_warned_of(
     tokens.touch(mode=0o600)
     tokens.write_text("good\n")
     assert Security.of(Config(limits_file=str(path), auth_token_file=str(tokens))).followed
-    assert caplog.text == ""
+    assert "callers need neither" not in caplog.text
     assert Security.of(Config(limits_file=str(path))).followed
     assert "callers need neither a token nor a certificate, so that [default] holds for all of them" in caplog.text
+
+
+def test_tables_of_tokens_that_are_not_valid_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """At the start, and again whenever the tokens or the limits change, but not when a permission does."""
+
+    def warnings() -> list[str]:
+        found = [each.getMessage() for each in caplog.records if "which no valid token has" in each.getMessage()]
+        caplog.clear()
+        return found
+
+    def name(token: str) -> str:
+        return f"token:{hashlib.sha256(token.encode()).hexdigest()[:12]}"
+
+    tokens = tmp_path / "tokens"
+    tokens.touch(mode=0o600)
+    tokens.write_text("one\ntwo\n")
+    limits = write(
+        tmp_path,
+        f'[default]\n["{name("one")}"]\n[shop]\nprincipals = ["{name("two")}", "{name("three")}", "certificate:CN=x"]',
+    )
+    security = Security.of(Config(limits_file=str(limits), auth_token_file=str(tokens)))
+    (said,) = warnings()
+    assert said == (
+        f"--limits-file {limits}: [shop] is for {name('three')}, which no valid token has, so that this limits nobody; "
+        f"valid tokens are {', '.join(sorted([name('one'), name('two')]))}"
+    )
+    tokens.chmod(0o640)
+    limits.chmod(0o600)
+    security.refresh()
+    security.refresh()
+    assert warnings() == []
+    tokens.write_text("two\nthree\n")
+    security.refresh()
+    security.refresh()
+    (said,) = warnings()
+    assert f": [{name('one')}] is for {name('one')}, which no valid token has" in said
+    write(tmp_path, f'["{name("two")}"]')
+    security.refresh()
+    security.refresh()
+    assert warnings() == []
+    write(tmp_path, f'["{name("one")}"]')
+    security.refresh()
+    security.refresh()
+    assert len(warnings()) == 1
+    Security.of(Config(limits_file=str(limits)))
+    (said,) = warnings()
+    assert said.endswith("valid tokens are none")
+
+
+def test_only_so_many_names_are_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, GOOD)
+    LimitsFile(tmp_path / "limits.toml").warn_of_unknown({f"token:{number:012x}" for number in range(23)})
+    assert caplog.text.count("token:000000000013 and 3 more\n") == 2

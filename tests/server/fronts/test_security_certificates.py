@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -133,6 +134,22 @@ def test_renewed_files_are_taken_up_once_they_rest_and_bad_ones_are_not(
     assert certificates.identity is renewed
     (said,) = [each.getMessage() for each in caplog.records]
     assert said.endswith("new connections get the certificate that was read before")
+
+
+def test_a_key_that_everybody_may_read_from_now_on_is_warned_of_and_nothing_is_renewed(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair = authority.sign(HOST)
+    certificates = Certificates(*pair)
+    first = certificates.identity
+    with caplog.at_level(logging.INFO):
+        pair.key.chmod(0o644)
+        certificates.refresh()
+        certificates.refresh()
+    assert certificates.identity is first
+    (said,) = [each.getMessage() for each in caplog.records]
+    assert said.startswith("--tls-key ")
+    assert said.endswith("chmod 600")
 
 
 def test_a_server_with_a_bad_certificate_does_not_start(

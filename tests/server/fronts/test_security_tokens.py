@@ -165,6 +165,30 @@ def test_a_file_that_everybody_may_read_is_warned_of(tmp_path: Path, caplog: pyt
     assert "every user of this machine may read it; make it yours alone: chmod 600" in caplog.text
 
 
+def test_a_file_that_everybody_may_read_from_now_on_is_warned_of_and_holds_the_same_tokens(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "tokens", FIRST, SECOND)
+    tokens = Tokens(path)
+    with caplog.at_level(logging.INFO):
+        path.chmod(0o644)
+        refresh(tokens)
+        (said,) = [each.getMessage() for each in caplog.records]
+        assert said.endswith("every user of this machine may read it; make it yours alone: chmod 600")
+        caplog.clear()
+        path.chmod(0o600)
+        refresh(tokens)
+        write(path, SECOND, "# the same in another order", FIRST)
+        refresh(tokens)
+        assert caplog.text == ""
+        write(path, SECOND)
+        path.chmod(0o644)
+        refresh(tokens)
+        warning, change = [each.getMessage() for each in caplog.records]
+    assert "every user of this machine may read it" in warning
+    assert change.endswith("have changed: 1 are valid now")
+
+
 @pytest.fixture(scope="module")
 def guarded(front: str, tmp_path_factory: pytest.TempPathFactory, write_echo_model: WriteModel) -> Iterator[Server]:
     """A server that wants one of two tokens."""

@@ -53,7 +53,9 @@ class Security:
                 "and --tls-key, or see to it that a proxy or mesh encrypts",
                 config.host,
             )
-        return cls(tokens, certificates, config.reflection, limits)
+        security = cls(tokens, certificates, config.reflection, limits)
+        security._warn_of_unknown_tokens()
+        return security
 
     @property
     def principal_limits(self) -> Limits | None:
@@ -67,9 +69,15 @@ class Security:
 
     def refresh(self) -> None:
         """Reads files that have changed."""
-        for each in (self.tokens, self.certificates, self.limits):
-            if each is not None:
-                each.refresh()
+        if self.certificates is not None:
+            self.certificates.refresh()
+        changed = [each.refresh() for each in (self.tokens, self.limits) if each is not None]
+        if any(changed):
+            self._warn_of_unknown_tokens()
+
+    def _warn_of_unknown_tokens(self) -> None:
+        if self.limits is not None:
+            self.limits.warn_of_unknown(frozenset() if self.tokens is None else self.tokens.names)
 
 
 def is_loopback(host: str) -> bool:

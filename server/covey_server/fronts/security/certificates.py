@@ -49,7 +49,10 @@ class Certificates:
         identity = self._files.read_new(
             lambda: _read(*self._paths), "new connections get the certificate that was read before"
         )
-        if identity is not None:
+        if identity is None:
+            return
+        warn_if_open_to_all(_KEY, self._paths[1])
+        if identity != self.identity:  # else a permission changed
             self.identity = identity
             log.info("the certificate is renewed, valid until %s", _date(self.identity.expires_s))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -65,7 +66,9 @@ def read(setting: str, path: Path) -> bytes:
 
 def warn_if_open_to_all(setting: str, path: Path) -> None:
     """Warns if every user of the machine may read a file that holds a secret."""
-    if path.stat().st_mode & stat.S_IROTH:
+    with suppress(OSError):  # it has just gone; the next look says so
+        if not path.stat().st_mode & stat.S_IROTH:
+            return
         log.warning("%s %s: every user of this machine may read it; make it yours alone: chmod 600", setting, path)
 
 

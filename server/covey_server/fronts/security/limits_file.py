@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ log = logging.getLogger(__name__)
 _SETTING = "--limits-file"
 _DEFAULT = "default"
 _PRINCIPALS = "principals"
+TOKEN = "token:"  # how principals begin that are tokens
 _PRINCIPAL = re.compile(r"token:[0-9a-f]{12}|certificate:.+")  # as Call.principal
 _EXPECTED_PRINCIPAL = (
     "expected token: and the first 12 digits of the token's SHA-256, in lower case, or certificate: and its subject"
 )
 _MIN_RATE, _MAX_RATE = 1e-6, 1e9  # per second: with others the times would pass all numbers
 _EXPECTED_RATE = f"a number from {_MIN_RATE:g} to {_MAX_RATE:g}"
+_MAX_SHOWN = 20  # names in one line of the log
 _MAX_TABLES = 1000  # each is a label's value in the metrics
 
 
@@ -37,16 +39,38 @@ class LimitsFile:
         """`processes` that share the limits. Raises InvalidConfiguration if the file cannot be used."""
         self._path = path
         self._files = FollowedFiles(path)
-        allowances = _read(path)
-        self.limits = Limits(allowances, processes)
-        log.info("%s", _summary(path, allowances))
+        self._allowances = _read(path)
+        self.limits = Limits(self._allowances, processes)
+        log.info("%s", _summary(path, self._allowances))
 
-    def refresh(self) -> None:
-        """Reads the file if it has changed; keeps the old limits if it cannot be used."""
+    def refresh(self) -> bool:
+        """Reads the file if it has changed; keeps the old limits if it cannot be used. Whether there are others now."""
         allowances = self._files.read_new(lambda: _read(self._path), "the limits read before stay")
-        if allowances is not None:
-            self.limits.replace(allowances)
-            log.info("%s", _summary(self._path, allowances))
+        if allowances is None or allowances == self._allowances:  # the same where a comment or a permission changed
+            return False
+        self._allowances = allowances
+        self.limits.replace(allowances)
+        log.info("%s", _summary(self._path, allowances))
+        return True
+
+    def warn_of_unknown(self, tokens: Set[str]) -> None:
+        """Warns of each table that names a token which is none of `tokens`, the names of those that are valid."""
+        for table in self._allowances.tables:
+            unknown = sorted(
+                principal
+                for principal, its_table in self._allowances.table_of.items()
+                if its_table == table and principal.startswith(TOKEN) and principal not in tokens
+            )
+            if unknown:
+                log.warning(
+                    "%s %s: [%s] is for %s, which no valid token has, so that this limits nobody; valid tokens are %s",
+                    _SETTING, self._path, table, _shown(unknown), _shown(sorted(tokens)) or "none",
+                )  # fmt: skip
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_SHOWN:,} more" if len(names) > _MAX_SHOWN else ""
+    return ", ".join(names[:_MAX_SHOWN]) + more
 
 
 def _summary(path: Path, allowances: Allowances) -> str:

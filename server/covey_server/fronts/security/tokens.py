@@ -71,7 +71,7 @@ class Tokens:
             return principal
         token = _BEARER.fullmatch(header) if isinstance(header, bytes) else None
         if token is not None and (digest := _find(known.digests, token[1])) is not None:
-            principal = f"token:{digest.hex()[:_SHOWN_DIGITS]}"
+            principal = _name(digest)
             if len(known.principals) < _MAX_REMEMBERED:
                 known.principals[token[0]] = principal
             return principal
@@ -79,12 +79,23 @@ class Tokens:
             self.refused += 1
         return _WRONG if isinstance(header, bytes) else _MISSING
 
-    def refresh(self) -> None:
-        """Reads the file if it has changed; keeps the old tokens if it holds none."""
+    @property
+    def names(self) -> frozenset[str]:
+        """How logs and limits name these tokens: "token:" and the first digits of each one's SHA-256."""
+        return frozenset(map(_name, self.digests))
+
+    def refresh(self) -> bool:
+        """Reads the file if it has changed; keeps the old tokens if it holds none. Whether there are others now: a
+        file whose permissions alone changed is taken too, and holds the same."""
         digests = self._files.read_new(lambda: _read(self._path), "the tokens read before stay valid")
-        if digests is not None:
-            self._known = _Known(digests)
-            log.info("the tokens in %s have changed: %d are valid now", self._path, len(self._known.digests))
+        if digests is None:
+            return False
+        warn_if_open_to_all(_SETTING, self._path)
+        if set(digests) == set(self.digests):
+            return False
+        self._known = _Known(digests)
+        log.info("the tokens in %s have changed: %d are valid now", self._path, len(self._known.digests))
+        return True
 
 
 def _read(path: Path) -> tuple[bytes, ...]:
@@ -103,6 +114,10 @@ def _read(path: Path) -> tuple[bytes, ...]:
     if not digests:
         raise InvalidConfiguration(f"{_SETTING} {path}: it holds no token; expected one a line")
     return tuple(digests)
+
+
+def _name(digest: bytes) -> str:
+    return f"token:{digest.hex()[:_SHOWN_DIGITS]}"
 
 
 def _find(digests: tuple[bytes, ...], token: bytes) -> bytes | None:
