@@ -25,7 +25,7 @@ from covey_server.offline import command as batch
 COVEY = ("covey", "covey-server", "covey-export")
 # Programs that are not Covey's: their own arguments are not checked.
 _OTHERS = """
-[ . ./classify aws cd curl docker echo export for g++ grep helm jq kubectl mkdir openssl pip pkg-config pre-commit
+[ . ./classify aws cat cd curl docker echo export for g++ grep helm jq kubectl mkdir openssl pip pkg-config pre-commit
 printf protoc python ray rm sha256sum sleep sudo umask which
 """
 OTHERS = frozenset(_OTHERS.split())
