@@ -37,7 +37,7 @@ _EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["o
 
 def problem(words: Sequence[str]) -> str:
     """What is wrong with a command; empty where nothing is. Paths in it are not checked."""
-    program = words[0].removeprefix(".venv/bin/")
+    program = words[0].removeprefix(".venv/bin/").removeprefix("/opt/covey/bin/")
     inner = next((place for place, word in enumerate(words) if place and word in COVEY), None)
     if program == "docker" and inner is not None and words[1:3] == ["compose", "run"]:
         return problem(words[inner:])

@@ -32,7 +32,7 @@ IN_CHINESE = re.compile(r"zh/|\.zh\.md$")  # the same code, see test_learn.py
 NOT_RUN: Mapping[str, str] = {  # a command that begins so
     r"pip |pre-commit |(?:\w+=\S+ )?make |python -m pytest": "installs, or runs tests",
     r"docker |kubectl (?!.*port-forward)|helm |\S.* docker ": "needs Docker or a cluster: tests/deploy, tests/swarm",
-    r"kubectl |covey-server |covey serve|python -m http.server|OTEL\w+=": "serves until it is stopped",
+    r"kubectl |covey-server (?!--probe)|covey serve|python -m http.server|OTEL\w+=": "serves until it is stopped",
     r"ray start |covey .*--engine ray": "needs a Ray cluster: tests/server/offline/test_ray.py",
     r"aws |export COVEY_IMAGE|sudo |mkdir certificates": "needs a bucket, other machines, or root",
     r"covey .*(?:ADDRESS|HOST):8443": "needs an edge: tests/edge",
@@ -90,7 +90,7 @@ def server(place: Path) -> Iterator[Server]:
 def lines(block: Code) -> list[str]:
     """Its commands, without the folder that commands of the clone are in."""
     code = block.text.replace("\\\n", " ")
-    return [re.sub(r"^ *(?:\.venv/bin/)?", "", line) for line in code.splitlines() if line.strip()]
+    return [re.sub(r"^ *(?:\.venv/bin/|/opt/covey/bin/)?", "", line) for line in code.splitlines() if line.strip()]
 
 
 def script(block: Code) -> str:
@@ -109,6 +109,7 @@ def run(command: Sequence[str], place: Path, server: Server, code: str) -> str:
     code = code.replace("localhost:8002/metrics", server.metrics_url)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"COVEY_TARGET": server.target, "PATH": path, "COLUMNS": "120"}
+    environment["COVEY_GRPC_PORT"] = server.target.rpartition(":")[2]  # covey-server --probe asks there
     done = subprocess.run(
         [*command, code], cwd=place, env=environment, capture_output=True, text=True, check=False, timeout=200
     )
