@@ -5,6 +5,7 @@ Each gives the limit with a sentence that has its figures, or None where it has 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from covey_load.measurement import Run
@@ -22,7 +23,8 @@ FEW_REFUSED = 0.01  # of the calls: up to here the server's own limits are not w
 class Runs:
     """The runs that rules look at: `alone` had one call in flight, `loaded` many; one and the same where many were not
     tried. The server may use so many `cores`, 0.5 being half of one. The `caller` is known by a "token" or a
-    "certificate"; "caller" for neither."""
+    "certificate"; "caller" for neither. `refusal` is what the server said to a call that it refused, if that was
+    asked."""
 
     alone: Run
     loaded: Run
@@ -30,6 +32,7 @@ class Runs:
     front: Front = Front.UNKNOWN
     tls: bool = False
     caller: str = "caller"
+    refusal: str = ""
 
     @property
     def each(self) -> tuple[Run, ...]:
@@ -51,6 +54,9 @@ class Limit:
 
 UNKNOWN = "not to be told"
 LIMITS = "limits on calls"  # of whom is not known
+_OF_THE_CALLER = re.compile(  # what a server says of a limit of the caller (covey_server.batching.limits)
+    r"may send \S+ (?:requests|images) per second|calls of .+ are unanswered, as many as it may have"
+)
 _UNTOLD = "the client was not busy, and this server's answers do not say where the time of a call goes"
 _OUTSIDE = (
     "network, kernel and the protocol on both ends. Put more images into a call, or bring client and server closer; on "
@@ -86,7 +92,12 @@ def refusals(runs: Runs) -> Limit | None:
     metrics, refused_share = run.metrics, _refused(run) / run.calls
     said = f"{words.share(refused_share)} of the calls with {run.load.concurrency} in flight were refused"
     answered = f"{number(run.calls_per_s)} calls/s were answered, and the server may be able to do more"
+    raise_it = "Raise the limit, or measure with a token or certificate that has none"
     if metrics is None:
+        if _OF_THE_CALLER.search(runs.refusal):
+            return Limit(f"{runs.caller}'s limit", f'{said}: "{runs.refusal}"; {answered}. {raise_it}')
+        if runs.refusal:
+            return Limit("server's limits", f'{said}: "{runs.refusal}"; {answered}')
         return Limit(
             LIMITS,
             f"{said}, for a limit of the {runs.caller} (--limits-file) or one of the server's own; {answered}. The "
@@ -95,9 +106,7 @@ def refusals(runs: Runs) -> Limit | None:
     if metrics.limited:
         limits = " or ".join(map(_limit_in_words, metrics.limited))
         return Limit(
-            f"{runs.caller}'s limit",
-            f"{said}, for {limits} in the server's limits file; {answered}. Raise the limit, or measure with a "
-            f"token or certificate that has none",
+            f"{runs.caller}'s limit", f"{said}, for {limits} in the server's limits file; {answered}. {raise_it}"
         )
     if not metrics.refused:
         return Limit(LIMITS, f"{said}, but not by the server, which counts none: by a proxy before it; {answered}")

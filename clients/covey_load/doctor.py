@@ -127,7 +127,7 @@ def left_out(runs: Runs) -> str | None:
     """Why many calls in flight were not tried."""
     if len(runs.each) > 1:
         return None
-    return f"more in flight were not tried: one alone already came to a limit, whose rest is left to the {runs.caller}"
+    return "more calls in flight were not tried, as one alone was refused already"
 
 
 def failures(runs: Runs) -> str | None:

@@ -10,12 +10,14 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
 from covey import __version__
+from covey.errors import Overloaded
 from covey_load import capacity, payloads
 from covey_load.measurement import BY_CTRL_C, SCHEMA, Capacity, Load, Report, Run
 from covey_load.measuring import Measuring, OnProgress, PreparedRequests
@@ -95,6 +97,22 @@ def run(
         remarks=remarks,
         interrupted=_interrupted(measuring),
     )
+
+
+def why_refused(plan: Plan, calls: int) -> str:
+    """What the server says to the first call that it refuses for a limit, of so many at once; "" where it refuses
+    none. A load does not read it: answers that it does not decode cost less. Raises CoveyError where it does not
+    answer at all."""
+    remote = Remote(plan.target, plan.deadline_ms, plan.tls, plan.token)
+    protocol = create_protocol(plan.protocol, remote)
+    model = next(iter(plan.models))
+    model_input = protocol.describe(model)
+    payload = payloads.make(plan.payload, plan.images, model_input.shape, model_input.datatype, plan.seed)
+    body = protocol.body(model, model_input, payload.batches[0])
+    with ThreadPoolExecutor(calls) as pool:
+        asked = [pool.submit(protocol.check, model, body) for _ in range(calls)]
+    errors = (each.exception() for each in asked)
+    return next((error.details for error in errors if isinstance(error, Overloaded)), "")
 
 
 def _prepare(plan: Plan, protocol: Protocol, remote: Remote) -> tuple[dict[str, str], str, PreparedRequests]:

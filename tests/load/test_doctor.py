@@ -113,6 +113,22 @@ def test_calls_that_are_refused_are_bounded_by_what_refuses_them(
     assert doctor.processor(idle) == "the server used 0.100 of the 2 cores that it may use"
 
 
+@pytest.mark.parametrize(
+    ("refusal", "part"),
+    [
+        ("'nightly' may send 0.5 images per second, and 1 more would pass that; try again in 9 ms", "token's limit"),
+        ("this caller may send 5 requests per second (divided by 2 processes) and has sent them", "token's limit"),
+        ("8 calls of 'a b' are unanswered, as many as it may have at once; wait for answers", "token's limit"),
+        ("the server holds 1,024 calls", "server's limits"),
+    ],
+)
+def test_without_metrics_what_the_server_said_to_a_refused_call_counts(refusal: str, part: str) -> None:
+    refused = loaded(timing=OUTSIDE, metrics=None, errors={"RESOURCE_EXHAUSTED": 24_000})
+    told = bottleneck.limit(replace(refused, caller="token", refusal=refusal))
+    assert told.part == part
+    assert f'were refused: "{refusal}"; 20,000 calls/s were answered' in told.sentence
+
+
 def test_few_refusals_for_the_servers_own_limits_bound_nothing() -> None:
     metrics = ServerMetrics(1, 1, None, {"calls": 1_000})
     few, more = (loaded(errors={"RESOURCE_EXHAUSTED": count}, metrics=metrics) for count in (1_000, 1_001))
@@ -128,7 +144,7 @@ def test_of_one_run_only_what_it_shows_is_said() -> None:
     assert bottleneck.limit(only).part == "certificate's limit"
     assert "with 1 in flight were refused" in bottleneck.limit(only).sentence
     assert doctor.batches(only) is doctor.gain(only) is None
-    assert sentence(doctor.left_out(only)).endswith("whose rest is left to the certificate")
+    assert sentence(doctor.left_out(only)) == "more calls in flight were not tried, as one alone was refused already"
     assert sentence(doctor.failures(only)) == "calls failed: 10.00% with 1 in flight (1,000 RESOURCE_EXHAUSTED)"
     assert doctor.left_out(runs()) is None
 

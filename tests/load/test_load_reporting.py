@@ -115,23 +115,31 @@ def test_doctor(target: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert err.splitlines()[0].startswith("concurrency 1, warming up for ")
 
 
+@pytest.mark.parametrize("is_http", [False, True])
 def test_doctor_names_the_limit_of_a_token(
-    write_echo_model: WriteModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    write_echo_model: WriteModel, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, is_http: bool
 ) -> None:
-    """Two calls at a time are let in, so that of many some are refused."""
+    """Two calls at a time are let in, so that of many some are refused. It is known by the metrics, and by what the
+    server says to a call that it refuses."""
     write_echo_model(tmp_path / "models")
     (tmp_path / "token").write_text("token-of-this-test")
     principal = f"token:{hashlib.sha256(b'token-of-this-test').hexdigest()[:12]}"
     (tmp_path / "limits").write_text(f'[nightly]\nprincipals = ["{principal}"]\nin_flight = 2\n')
-    flags = ("--auth-token-file", str(tmp_path / "token"), "--limits-file", str(tmp_path / "limits"))
+    flags = ["--auth-token-file", str(tmp_path / "token"), "--limits-file", str(tmp_path / "limits")]
+    flags += ["--metrics-host", "127.0.0.2"]  # it is not found by itself, whatever its port
     with covey_server(tmp_path / "models", "auto", tmp_path / "log", flags) as server:
-        given = [server.target, "--seconds", "0.5", "--in-flight", "16", "--token-file", str(tmp_path / "token")]
+        target = f"http://{server.http_target}" if is_http else server.target
+        given = [target, "--seconds", "0.5", "--in-flight", "16", "--token-file", str(tmp_path / "token")]
         assert main(["doctor", *given, "--metrics-url", f"{server.metrics_url}"]) == 0
-    told = capsys.readouterr()
+        told = capsys.readouterr()
+        assert main(["doctor", *given]) == 0
+        by_words = " ".join(capsys.readouterr().out.split())
     assert told.err.startswith("covey: sends as many calls as are answered for 2 s; limits of this token are used up")
     out = " ".join(told.out.split())
     assert "What limits it: the token's limit. " in out
     assert "with 16 in flight were refused, for in_flight of [nightly] in the server's limits file" in out
+    assert "What limits it: the token's limit. " in by_words
+    assert "were refused: \"2 calls of 'nightly' are unanswered, as many as it may have at once" in by_words
 
 
 def test_doctor_of_nobody_and_of_nonsense(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,7 @@ DEFAULT_IN_FLIGHT = 64
 _SECONDS = 3.0
 _WARM_UP_S = 0.5
 _CONNECT_S = 2.0
+_MAX_ASKED = 64  # calls at once, to learn what they are refused for
 _PORTS = ("grpc_port", "http_port", "metrics_port")
 
 
@@ -156,8 +157,15 @@ def _examine(options: argparse.Namespace) -> Exit:
         return Exit.SERVER
     endpoint = Remote(plan.target, plan.deadline_ms, plan.tls, plan.token).endpoint
     front = find_front(endpoint) if not plan.protocol.is_http else Front.UNKNOWN
+    is_unexplained = any(is_held_by_a_limit(measured) and measured.metrics is None for measured in report.runs)
     runs = Runs(
-        report.runs[0], report.runs[-1], _usable_cores(report), front, tls=endpoint.tls is not None, caller=caller
+        report.runs[0],
+        report.runs[-1],
+        _usable_cores(report),
+        front,
+        tls=endpoint.tls is not None,
+        caller=caller,
+        refusal=runner.why_refused(plan, min(options.in_flight, _MAX_ASKED)) if is_unexplained else "",
     )
     print(write_diagnosis(report, runs))
     return Exit.OK
