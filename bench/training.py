@@ -27,10 +27,11 @@ from rich.console import Console
 from bench.rows import Goal, Row, describe_machine, make_row, write_json
 from covey_export.datasets import Dataset
 from covey_export.networks import NETWORKS, Network
+from covey_export.option_values import TRAINING_PRECISIONS
 from covey_export.reports.progress import Advance, ProgressReport
 from covey_export.training import mixed_precision, optimization
 from covey_export.training.augmentation import NONE
-from covey_export.training.recipe import TRAINING_PRECISIONS, Recipe
+from covey_export.training.recipe import Recipe
 from covey_export.training.recipes import find_recipe
 from covey_export.training.trainer import Trainer
 

@@ -169,7 +169,7 @@ _BY_STATUS: Mapping[grpc.StatusCode, tuple[type[CallError], str]] = {
     ),
     grpc.StatusCode.UNAVAILABLE: (
         Unavailable,
-        "no Covey server answers at {target} ({details}); if none runs there, start one: `covey-server --models DIR`",
+        "no Covey server answers at {target} ({details}); if none runs there, start one: `covey serve --models DIR`",
     ),
     grpc.StatusCode.UNAUTHENTICATED: (
         Unauthenticated,

@@ -119,7 +119,7 @@ def interpreter(runs: Runs) -> str | None:
     processes = min(int(runs.cores), round(runs.cores / used))
     return (
         f"a batch takes only {number(timing.mean_ms['compute'])} ms: one process's interpreter may be the limit. If it "
-        f"is Covey's, try covey-server --processes {processes}; callers need several connections then"
+        f"is Covey's, try covey serve --processes {processes}; callers need several connections then"
     )
 
 

@@ -216,14 +216,14 @@ def load(folder: Path) -> Checkpoint:
     """
     path = folder / FILE
     if not path.is_file():
-        raise InvalidCheckpoint(f"{path} does not exist; train the network first (covey-export train)")
+        raise InvalidCheckpoint(f"{path} does not exist; train the network first (covey train)")
     content = io.BytesIO(path.read_bytes())
     try:
         return Checkpoint.from_fields(torch.load(content, map_location="cpu", weights_only=True))
     except Exception as error:
         raise InvalidCheckpoint(
             f"{path} is no checkpoint of this version of Covey, or it is damaged "
-            f"({content.getbuffer().nbytes:,} bytes); train anew with `covey-export train ... --restart`"
+            f"({content.getbuffer().nbytes:,} bytes); train anew with `covey train ... --restart`"
         ) from error
 
 
@@ -233,6 +233,6 @@ def load_finished(folder: Path) -> Checkpoint:
     if not checkpoint.is_finished:
         raise InvalidCheckpoint(
             f"{folder / FILE}: training is not finished ({checkpoint.position}); "
-            f"`covey-export train {checkpoint.network}` with the same options goes on with it"
+            f"`covey train {checkpoint.network}` with the same options goes on with it"
         )
     return checkpoint

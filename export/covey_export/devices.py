@@ -8,11 +8,9 @@ from covey_export.errors import DeviceUnavailable
 from covey_export.training import distributed
 from covey_proto.wording import plural
 
-CHOICES = ("auto", "cuda", "mps", "cpu")
-
 
 def choose(wanted: str) -> torch.device:
-    """The device for `wanted`, one of `CHOICES`; "auto" takes the first of cuda, mps, cpu that is there.
+    """The device for `wanted`, one of option_values.DEVICES; "auto" takes the first of cuda, mps, cpu that is there.
 
     Raises DeviceUnavailable.
     """

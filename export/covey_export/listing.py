@@ -1,4 +1,4 @@
-"""What there is to train, and on what: the rows that `covey-export list` shows."""
+"""What there is to train, and on what: the rows that `covey export list` shows."""
 
 from __future__ import annotations
 

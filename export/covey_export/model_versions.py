@@ -100,7 +100,7 @@ def find(models: Path, name: str, version: int | None = None) -> Path:
         return models / name / str(chosen)
     there = ", ".join(map(str, published)) or "none"
     wanted = f"no version {chosen}" if chosen else "no version"
-    raise MissingModel(f"{models / name} holds {wanted} (there: {there}); publish one with covey-export convert")
+    raise MissingModel(f"{models / name} holds {wanted} (there: {there}); publish one with covey convert")
 
 
 class _Lock:

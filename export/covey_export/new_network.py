@@ -1,4 +1,4 @@
-"""`covey-export new`: a copy of one of Covey's networks as a file to change, and what to do with it."""
+"""`covey new`: a copy of one of Covey's networks as a file to change, and what to do with it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _STEPS = """# {name}
 `{name}.py` begins as Covey's `{source}`. Look at it, change it, and compare:
 
 ```sh
-covey-export show {name}:{cls} --dataset {dataset}
-covey-export all {source} --dataset {dataset} --recipe {recipe}
-covey-export all {name}:{cls} --dataset {dataset} --recipe {source}-{recipe}
-covey-export compare {source} {name}-{cls} --output compare.html
+covey show {name}:{cls} --dataset {dataset}
+covey export all {source} --dataset {dataset} --recipe {recipe}
+covey export all {name}:{cls} --dataset {dataset} --recipe {source}-{recipe}
+covey compare {source} {name}-{cls} --output compare.html
 ```
 
 Both train with the same recipe and seed, so what differs is your change. Repeat it with `--seed 1` and `--seed 2`

@@ -127,7 +127,7 @@ def verify_made_from(
         return None
     report.line(
         f"{name} version {published[-1]} was made from this very checkpoint: it is verified once more; "
-        f"`covey-export convert` would publish it again, --restart with another --seed trains another one"
+        f"`covey convert` would publish it again, --restart with another --seed trains another one"
     )
     found = verify(trained, models, name, published[-1], report)
     if found.onnxruntime_accuracy < min_accuracy:

@@ -1,4 +1,4 @@
-"""The table at the end of `covey-export all`: for the terminal, and as Markdown with all that the figures
+"""The table at the end of `covey export all`: for the terminal, and as Markdown with all that the figures
 depend on."""
 
 from __future__ import annotations

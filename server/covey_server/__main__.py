@@ -1,4 +1,5 @@
-"""The command `covey-server`: flags and environment -> Config -> one process that serves, or several."""
+"""The command `covey-server`, which `covey serve` and `covey batch` are too: flags and environment -> Config -> one
+process that serves, or several."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from covey_proto import program
 from covey_server import command_line, first_look, serving
 from covey_server.config import Config
 from covey_server.errors import StartupError
@@ -19,12 +21,17 @@ if TYPE_CHECKING:
     from covey_server.app import App
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until SIGTERM or SIGINT; a second one ends the process at once. Returns the exit code."""
-    given = sys.argv[1:] if arguments is None else arguments
+def main(arguments: Sequence[str] | None = None, called_as: str = program.SERVER) -> int:
+    """Serves until SIGTERM or SIGINT; a second one ends the process at once. `called_as`: what the user typed before
+    the arguments. Returns the exit code."""
+    with program.called(called_as):
+        return _main(sys.argv[1:] if arguments is None else arguments)
+
+
+def _main(given: Sequence[str]) -> int:
     try:
         if given[:1] == [batch.COMMAND]:
-            return serving.explained(lambda: batch.main(given[1:], os.environ), f"covey {batch.COMMAND}")
+            return serving.explained(lambda: batch.main(given[1:], os.environ))
         if given[:1] == [first_look.COMMAND]:
             with first_look.FirstLook(given[1:], os.environ) as look:
                 return _serve(look.config, look.served)
@@ -36,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not threads.is_none_left(error):
             raise
         log_lines.flush()
-        print(f"covey-server: {error}: {threads.ADVICE}", file=sys.stderr, flush=True)
+        program.print_error(f"{error}: {threads.ADVICE}", program.SERVER)
         os._exit(StartupError.exit_code)  # no orderly end: that would need threads
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from covey_proto import __version__
+from covey_proto import __version__, program
 from covey_proto.command_line import Parser
 from covey_server.config import Config, flag
 from covey_server.errors import InvalidConfiguration
@@ -28,9 +28,7 @@ def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Co
     parser = build(environment)
     said, unknown = parser.parse_known_args(arguments)
     if unknown and not unknown[0].startswith("-"):
-        parser.error(
-            f"{unknown[0]!r} is no option; expected --models DIR, or for a file: covey-server serve {unknown[0]}"
-        )
+        parser.error(f"{unknown[0]!r} is no option; expected --models DIR, or for a file: covey serve {unknown[0]}")
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     return Config(**vars(said))
@@ -38,22 +36,24 @@ def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Co
 
 def build(environment: Mapping[str, str]) -> Parser:
     """The parser of `covey-server`. Raises InvalidConfiguration for wrong variables."""
+    called_as = program.words(program.SERVER)
     parser = Parser(
-        prog="covey-server",
-        description="Serves ONNX image classifiers over gRPC and HTTP in batches. `covey-server serve FILE.onnx` "
-        "imports a classifier from elsewhere and serves it, for a first look; see covey-server serve --help.",
+        prog=called_as,
+        description="Serves ONNX image classifiers over gRPC and HTTP in batches. `covey serve FILE.onnx` imports a "
+        "classifier from elsewhere and serves it, for a first look; see covey serve --help.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"covey-server {__version__}")
+    parser.add_argument("--version", action="version", version=f"{called_as.partition(' ')[0]} {__version__}")
     add_settings(parser, environment)
     return parser
 
 
 def add_settings(
-    parser: argparse.ArgumentParser, environment: Mapping[str, str], omitted: Collection[str] = ()
+    parser: argparse._ActionsContainer, environment: Mapping[str, str], omitted: Collection[str] = ()
 ) -> None:
-    """A flag for each field of Config but those `omitted`. Raises InvalidConfiguration for wrong variables."""
+    """A flag for each field of Config but those `omitted`, of a parser or a group of one. Raises InvalidConfiguration
+    for wrong variables."""
     for each in fields(Config):
         if each.name in omitted:
             continue

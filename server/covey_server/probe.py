@@ -11,6 +11,7 @@ from dataclasses import replace
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from covey_proto import program
 from covey_server.config import Config
 
 _TIMEOUT_S = 3.0
@@ -56,5 +57,5 @@ def _is_ready_by_http(config: Config) -> bool:
 
 
 def _fail(message: str) -> int:
-    print(f"covey-server --probe: {message}", file=sys.stderr)
+    print(f"{program.words(program.SERVER)} --probe: {message}", file=sys.stderr)
     return 1

@@ -6,10 +6,10 @@ import gc
 import itertools
 import logging
 import os
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from covey_proto import program
 from covey_server.config import Config, Port
 from covey_server.errors import InvalidConfiguration, PortUnavailable, StartupError
 from covey_server.fronts.security import logs
@@ -31,24 +31,23 @@ def prepare() -> None:
     open_files.raise_limit()
 
 
-def explained(run: Callable[[], int], command: str = "covey-server") -> int:
-    """The exit code of `run`, and of what keeps a server from starting, with the reason on standard error behind the
-    name of the `command` that was given."""
+def explained(run: Callable[[], int]) -> int:
+    """The exit code of `run`, and of what keeps a server from starting, with the reason on standard error."""
     try:
         return run()
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("covey"):
             raise
         log_lines.flush()
-        print(
-            f"{command}: the package {error.name!r} is not installed; this needs the server's extra: "
+        program.print_error(
+            f"the package {error.name!r} is not installed; this needs the server's extra: "
             f"pip install 'covey-serve[cpu]', or 'covey-serve[gpu]' for CUDA",
-            file=sys.stderr,
+            program.SERVER,
         )
         return InvalidConfiguration.exit_code
     except StartupError as error:
         log_lines.flush()
-        print(f"{command}: {error}", file=sys.stderr)
+        program.print_error(str(error), program.SERVER)
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED

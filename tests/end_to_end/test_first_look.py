@@ -80,7 +80,7 @@ def test_from_a_file_to_an_answer(start: Start, scratch: Path, tmp_path: Path) -
     assert "its outputs are logits; a softmax is put behind them" in said
     assert "note: no --resize was given; assumed is stretch" in said
     assert "serve it with" not in said
-    assert f"keep it:  covey-export import --like -1..1 '{source}' --labels a,b,c,d,e" in said
+    assert f"keep it:  covey import --like -1..1 '{source}' --labels a,b,c,d,e" in said
     assert re.search(r"^open:     http://localhost:\d+/$", said, re.MULTILINE)
     assert not list(scratch.iterdir()), "the model is in memory"
 
@@ -158,9 +158,9 @@ def test_a_size_that_the_file_leaves_open_is_assumed(start: Start, tmp_path: Pat
 def test_what_cannot_be_imported_is_not_served(start: Start, scratch: Path, tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_text("not found")
     for arguments, said in (
-        ((tmp_path / "x.onnx",), "covey-export: "),
+        ((tmp_path / "x.onnx",), "covey-server: "),
         ((tmp_path / "x.onnx", "--labls", "a,b"), "covey-server serve: error: unrecognized arguments: --labls"),
-        ((tmp_path / "x.onnx", "--models", "m"), "covey-server: --models: serve keeps nothing"),
+        ((tmp_path / "x.onnx", "--models", "m"), "covey-server: --models: serve FILE keeps nothing"),
         ((tmp_path / "x.onnx", "--workers", "x"), "argument --workers: invalid int value"),
         (("--like", "imagenet"), "required: SOURCE"),
     ):
@@ -186,6 +186,7 @@ def test_help_and_a_server_without_the_import(start: Start, tmp_path: Path) -> N
     helped = start("--help")
     text = helped.communicate(timeout=60)[0]
     assert helped.returncode == 0
+    assert text.startswith("usage: covey-server serve [FILE] [--like HOW] [options]\n")
     assert "--grpc-port" in text
     assert "--reload-interval-s" not in text
     program = "import sys\nsys.modules['covey_export'] = None\nfrom covey_server.__main__ import main\nsys.exit(main())"

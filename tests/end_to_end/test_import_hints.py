@@ -25,7 +25,7 @@ def said_of(models: Path, caplog: pytest.LogCaptureFixture) -> list[str]:
     caplog.clear()
     with caplog.at_level(logging.WARNING), pytest.raises(StartupError):
         open_repository(Config(models=models), observer())
-    return [message[message.index("covey-export import") :] for message in caplog.messages if "covey-export" in message]
+    return [message[message.index("covey import") :] for message in caplog.messages if "covey import" in message]
 
 
 def observer() -> RepositoryObserver:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["covey_export.cli", "torch._dynamo"])  # the latter is what optimizers import
+_CONTEXT.set_forkserver_preload(["covey_export.cli.commands", "torch._dynamo"])  # the latter is what optimizers import
 
 
 @dataclass(frozen=True)

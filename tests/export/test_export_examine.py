@@ -1,4 +1,4 @@
-"""`covey-export examine`: against arithmetic that is known, and on a published model."""
+"""`covey examine`: against arithmetic that is known, and on a published model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`covey-export new`: a copy that trains exactly as the network that it was made from."""
+"""`covey new`: a copy that trains exactly as the network that it was made from."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ def test_an_unchanged_copy_trains_alike(tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize("source", ["cifar-net", "vgg"])
 def test_the_commands_that_it_names_are_valid(source: str, tmp_path: Path) -> None:
     _, steps = new_network.write("my_net", source, tmp_path)
-    commands = [line for line in steps.read_text(encoding="utf-8").splitlines() if line.startswith("covey-export ")]
+    commands = [line for line in steps.read_text(encoding="utf-8").splitlines() if line.startswith("covey ")]
     assert len(commands) == 4
     for command in commands:
-        options = build().parse_args(shlex.split(command)[1:])
+        options = build().parse_args(shlex.split(command.removeprefix("covey ").removeprefix("export ")))
         if getattr(options, "recipe", None) and ":" in options.networks[0]:
             assert find_recipe(options.networks[0], options.recipe).epochs
 

@@ -16,9 +16,9 @@ from torch.optim.swa_utils import AveragedModel
 from covey_export.datasets import Dataset
 from covey_export.evaluation import accuracy, predict
 from covey_export.networks import NETWORKS, Output, Task
+from covey_export.option_values import Optimizer
 from covey_export.trained_model import TrainedModel
 from covey_export.training import averaging, optimization
-from covey_export.training.recipe import Optimizer
 
 ONE_CYCLE = dataclasses.replace(RECIPE, schedule="one-cycle", warm_up=0.25, learning_rate=0.4)
 

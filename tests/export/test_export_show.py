@@ -1,4 +1,4 @@
-"""`covey-export show`: sizes, parameters, cost and views of layers, against PyTorch and against arithmetic by hand."""
+"""`covey show`: sizes, parameters, cost and views of layers, against PyTorch and against arithmetic by hand."""
 
 from __future__ import annotations
 

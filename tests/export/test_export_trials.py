@@ -1,4 +1,4 @@
-"""`covey-export try`: which variants there are, what they are judged by, and what may be concluded."""
+"""`covey try`: which variants there are, what they are judged by, and what may be concluded."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from tests.export.recorded_report import CPU, RecordedReport
 from covey_export.datasets import Dataset, find_entry
 from covey_export.errors import InvalidDataset
 from covey_export.networks import NETWORKS, Network
+from covey_export.option_values import TrainingPrecision
 from covey_export.reports.progress import Advance
-from covey_export.training.recipe import TrainingPrecision
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
 

@@ -254,7 +254,7 @@ def test_several_processes_are_proposed_where_the_interpreter_is_the_limit(
     assert bool(text) is is_said
     if text:
         assert "a batch takes only 0.500 ms" in text
-        assert "try covey-server --processes 5;" in text
+        assert "try covey serve --processes 5;" in text
     assert (
         doctor.interpreter(replace(runs_seen, loaded=replace(runs_seen.loaded, generator=Generator(1, 2, 90.0, 0.9))))
         is None

@@ -27,7 +27,7 @@ from covey_reports.language import counted, listing, say, sentences
 
 OTHERS = [code for code in language.LANGUAGES if code != language.ENGLISH]
 RECORDED = re.compile(  # in any language, as it was recorded or is typed
-    "On calibration of modern neural networks|Guo et al|a test's own|folder:birds|[Oo]ne is odd|covey-export all"
+    "On calibration of modern neural networks|Guo et al|a test's own|folder:birds|[Oo]ne is odd|covey export all"
 )
 WORDS = re.compile(r"[a-z]{3,}(?:[ ,;:]+[a-z]{2,})+")
 

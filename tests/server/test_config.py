@@ -55,7 +55,7 @@ def test_a_file_is_no_setting(capsys: pytest.CaptureFixture[str]) -> None:
         parse(["net.onnx", "--grpc-port", "9002"], {})
     assert caught.value.code == 2
     said = capsys.readouterr().err
-    assert "'net.onnx' is no option; expected --models DIR, or for a file: covey-server serve net.onnx" in said
+    assert "'net.onnx' is no option; expected --models DIR, or for a file: covey serve net.onnx" in said
     with pytest.raises(SystemExit):
         parse(["--model-folder", "x"], {})
     assert "unrecognized arguments: --model-folder x" in capsys.readouterr().err

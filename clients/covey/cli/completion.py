@@ -68,13 +68,11 @@ def whole_parser() -> argparse.ArgumentParser:
 
 
 def _of_the_server() -> dict[str, argparse.ArgumentParser]:
-    from covey_server import command_line
+    from covey_server import first_look
     from covey_server.offline import command
 
     environment: dict[str, str] = {}
-    serve = command_line.build(environment)
-    serve.add_argument("file", metavar="FILE", nargs="?", help="an ONNX file for a first look")
-    return {"serve": serve, "batch": command.build(environment)}
+    return {"serve": first_look.build(environment), "batch": command.build(environment)}
 
 
 def _of_export() -> dict[str, argparse.ArgumentParser]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from covey_proto import layout
+from covey_proto import layout, program
 
 SERVE, BATCH, EXPORT = "serve", "batch", "export"
 OF_THE_SERVER = (SERVE, BATCH)
@@ -24,7 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "examine": "try a model on changed and on unknown images",
     "try": "train variants of a network and compare them",
     "new": "write a copy of a network to change",
-    EXPORT: "any command of covey-export: list, all, train, convert, ...",
+    EXPORT: "any command of training and conversion: list, all, train, convert, ...",
 }
 OF_EXPORT = tuple(name for name in COMMANDS if name not in OF_THE_SERVER)
 
@@ -37,8 +37,6 @@ _OF_A_FOLDER = frozenset(
         "--processes",
         "--check",
         "--probe",
-        "--help",
-        "-h",
         "--version",
     )
 )
@@ -46,23 +44,21 @@ _OF_A_FOLDER = frozenset(
 
 def run(arguments: Sequence[str]) -> int:
     """Runs such a command with its name first, and returns its exit code."""
-    if arguments[0] == SERVE:
+    name, rest = arguments[0], arguments[1:]
+    if name in OF_THE_SERVER:
         from covey_server.__main__ import main as serve
 
-        return serve(arguments[1:] if _is_of_a_folder(arguments[1:]) else arguments)
-    if arguments[0] == BATCH:
-        from covey_server.__main__ import main as serve
-
-        return serve(arguments)
+        of_a_folder = name == SERVE and _is_of_a_folder(rest)
+        return serve(rest, f"{program.COVEY} {SERVE}") if of_a_folder else serve(arguments, program.COVEY)
     from covey_export.__main__ import main as export
 
-    return export(arguments[1:] if arguments[0] == EXPORT else arguments)
+    return export(rest, f"{program.COVEY} {EXPORT}") if name == EXPORT else export(arguments, program.COVEY)
 
 
 def _is_of_a_folder(arguments: Sequence[str]) -> bool:
     """Whether `covey serve` with these arguments serves a models folder: one that is named, or models/ with a model in
-    it. Otherwise it serves the file that is named first, or the sample."""
-    if arguments and not arguments[0].startswith("-"):
+    it. Otherwise it serves the file that is named first, or the sample; and its help is that of both."""
+    if (arguments and not arguments[0].startswith("-")) or not {"-h", "--help"}.isdisjoint(arguments):
         return False
     flags = {word.partition("=")[0] for word in arguments}
     return bool(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NAME = "label"
 SUMMARY = "label images that a server has captured"
 DESCRIPTION = (
-    "Go through the images that `covey-server --capture` has kept, those first that the model was least sure of, and "
+    "Go through the images that `covey serve --capture` has kept, those first that the model was least sure of, and "
     "take a key for the true class of each. Ends at any time without losing anything."
 )
 
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> Exit:
     finally:
         captures.close()
     print(f"{plural(max(0, captures.decided - before), 'image')} labelled, {captures.waiting:,} wait")
-    print(f"to train with what is labelled: covey-export train NETWORK --dataset capture:{captures.folder}")
+    print(f"to train with what is labelled: covey train NETWORK --dataset capture:{captures.folder}")
     return Exit.OK
 
 

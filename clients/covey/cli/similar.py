@@ -27,7 +27,7 @@ NAME = "similar"
 SUMMARY = "find images that are like another one"
 DESCRIPTION = (
     "Find images that are like another one: `index` computes the vectors of a folder's images by a model with an "
-    "embedding (covey-export ... --embedding), `query` finds the nearest ones."
+    "embedding (covey export ... --embedding), `query` finds the nearest ones."
 )
 _MODEL_FILE = "a model.onnx, which is run here in place of asking a server; needs the extra cpu"
 _SHOWN_FAILURES = 20

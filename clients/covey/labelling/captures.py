@@ -197,7 +197,7 @@ class Captures:
 
 def _of_one_model(folder: Path) -> Path:
     if not folder.is_dir():
-        raise InvalidInput(f"{folder} is no folder; expected one that `covey-server --capture` writes")
+        raise InvalidInput(f"{folder} is no folder; expected one that `covey serve --capture` writes")
     if (folder / layout.CAPTURES).exists():
         return folder
     with _os_errors_told(folder):

@@ -29,7 +29,7 @@ def about(model: EmbeddingModel, folder: str) -> About:
     """What an index by this model says of itself. Raises InvalidInput where the model publishes no embedding."""
     if not model.size:
         raise InvalidInput(
-            f"model {model.name!r} version {model.version} publishes no embedding; convert it with covey-export "
+            f"model {model.name!r} version {model.version} publishes no embedding; convert it with covey "
             f"convert --embedding, or name another one"
         )
     return About(model.name, model.version, model.digest, model.size, folder)

@@ -44,7 +44,7 @@ class FileEmbedder:
         except errors.CoveyServerError as error:
             raise InvalidInput(f"{path} cannot be used: {error}") from error
         if not self._model.embedding_size:
-            raise InvalidInput(f"{path} publishes no embedding; convert it with covey-export convert --embedding")
+            raise InvalidInput(f"{path} publishes no embedding; convert it with covey convert --embedding")
         self._decode_pixels, self._errors = pixels.decode, errors
         self._read, self._max_bytes = read_regular, Config.max_message_bytes
         info = self._model.info

@@ -1,1 +1,1 @@
-"""A network's layers with the arithmetic behind their sizes, parameters and cost: `covey-export show`."""
+"""A network's layers with the arithmetic behind their sizes, parameters and cost: `covey show`."""

@@ -1,4 +1,4 @@
-"""`covey-export show`: the layers of a network or of a model's file as a table, and drawn on a page."""
+"""`covey show`: the layers of a network or of a model's file as a table, and drawn on a page."""
 
 from __future__ import annotations
 

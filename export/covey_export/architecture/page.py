@@ -1,4 +1,4 @@
-"""The page of `covey-export show --output`: a network's layers, and one image on its way through them."""
+"""The page of `covey show --output`: a network's layers, and one image on its way through them."""
 
 from __future__ import annotations
 

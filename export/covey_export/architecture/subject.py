@@ -1,4 +1,4 @@
-"""What `covey-export show` shows: a network with fresh weights, or a published model's file."""
+"""What `covey show` shows: a network with fresh weights, or a published model's file."""
 
 from __future__ import annotations
 

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 
 from covey_export.cli.parser import build
 from covey_export.errors import ExportError
-from covey_export.reports.progress import ProgressReport
-from covey_export.training import distributed
+from covey_proto import program
 from covey_proto.command_line import discard_output
 
 _INTERRUPTED = 130  # what a shell reports for a process ended by SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one sub-command. 0: done, 2: an error that was explained, 130: stopped by Ctrl-C."""
+    """Runs one sub-command. 0: done, 2: an error that was explained, 130: stopped by Ctrl-C. Raises ModuleNotFoundError
+    where a package of the extra `export` is missing."""
     try:
         options = build().parse_args(arguments)
     except SystemExit as ended:  # of --help, --version and wrong usage
@@ -27,12 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError as error:
             return _output_lost(error)
         raise ended from None
+    from covey_export.cli import commands  # here, so that help and wrong usage need no torch, nor wait for it
+    from covey_export.reports.progress import ProgressReport
+    from covey_export.training import distributed
+
     report = ProgressReport() if distributed.is_first_process() else ProgressReport.silent()
     if not (options.trains or distributed.is_first_process()):
         return 0  # of torchrun's processes the first alone publishes
     try:
         with report.alive():
-            options.command(options, report)
+            commands.COMMANDS[options.command](options, report)
         sys.stdout.flush()  # here, where it can still be said that it cannot be written
     except ExportError as error:
         return _fail(str(error), error.exit_code)
@@ -67,6 +71,8 @@ def _forget_output() -> None:
 
 
 def _fail(message: str, exit_code: int) -> int:
+    from covey_export.training import distributed
+
     if distributed.is_first_on_this_machine():  # the others of torchrun's processes would say the same
-        print(f"covey-export: {message}", file=sys.stderr)
+        program.print_error(message, program.EXPORT)
     return exit_code

@@ -6,10 +6,13 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from covey_export.errors import ExportError
-from covey_export.training.augmentation import Augmentation
 from covey_proto import colours
+
+if TYPE_CHECKING:
+    from covey_export.training.augmentation import Augmentation
 
 
 def natural(text: str) -> int:
@@ -67,7 +70,9 @@ def colour(text: str) -> str:
 
 
 def augmentation(text: str) -> Augmentation:
-    """A list of changes, see Augmentation.parse."""
+    """A list of changes, see Augmentation.parse. Raises ModuleNotFoundError where torch is missing."""
+    from covey_export.training.augmentation import Augmentation  # here, as it imports torch
+
     try:
         return Augmentation.parse(text)
     except ExportError as error:

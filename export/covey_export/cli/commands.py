@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def examine(options: argparse.Namespace, report: ProgressReport) -> None:
 
 
 def try_variants(options: argparse.Namespace, report: ProgressReport) -> None:
-    from covey_export.cli.parser import build  # which names this function
+    from covey_export.cli.parser import build
     from covey_export.trials import command  # matplotlib takes a second to import
 
     command.run(options, build().parse_args, report)
@@ -301,3 +302,19 @@ def _with_images(network: Network, options: argparse.Namespace, entry: Entry) ->
     if options.background is not None:
         network = replace(network, background=options.background)
     return network
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace, ProgressReport], None]] = {
+    "list": list_all,
+    "show": show,
+    "examine": examine,
+    "try": try_variants,
+    "new": new_network,
+    "train": train,
+    "convert": convert,
+    "verify": verify,
+    "report": draw_report,
+    "compare": compare,
+    "all": run_all,
+    "import": import_model,
+}

@@ -6,20 +6,17 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from covey_export import devices
 from covey_export.cli import argument_types as types
-from covey_export.cli import commands
-from covey_export.reports.progress import ProgressReport
+from covey_export.option_values import DEVICES
 from covey_export.trials import variants
 from covey_reports import language
 
-NETWORK = "a name of `covey-export list`, torchvision:NAME, timm:NAME, or your own MODULE:FUNCTION"
-Command = Callable[[argparse.Namespace, ProgressReport], None]
+NETWORK = "a name of `covey export list`, torchvision:NAME, timm:NAME, or your own MODULE:FUNCTION"
 
 
-def add_to(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
-    """Adds the sub-commands by `add(name, command, text)`."""
-    show = add("show", commands.show, "Show each layer of a network or model: size, parameters, cost, what it sees.")
+def add_to(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """Adds the sub-commands by `add(name, text)`."""
+    show = add("show", "Show each layer of a network or model: size, parameters, cost, what it sees.")
     show.add_argument("network", metavar="NETWORK|FILE", help=f"{NETWORK}; or a published model's file or folder")
     add_data_dir(show)
     show.add_argument("--dataset", metavar="NAME", help="show it with images of this data set, or folder:PATH")
@@ -31,12 +28,10 @@ def add_to(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
     show.add_argument("--output", type=types.output_file, metavar="FILE", help="draw it on a page, such as show.html")
     add_language(show)
 
-    _add_examine(
-        add("examine", commands.examine, "Examine a published model: changed images, calibration, unknown images.")
-    )
-    _add_try(add("try", commands.try_variants, "Train variants of a network or recipe and compare them on one page."))
+    _add_examine(add("examine", "Examine a published model: changed images, calibration, unknown images."))
+    _add_try(add("try", "Train variants of a network or recipe and compare them on one page."))
 
-    new = add("new", commands.new_network, "Write a copy of a network as a Python file to change, and how to compare.")
+    new = add("new", "Write a copy of a network as a Python file to change, and how to compare.")
     new.add_argument("name", metavar="NAME", help="of the module: NAME.py and NAME.md are written into this folder")
     new.add_argument("--from", dest="source", required=True, metavar="NETWORK", help="one of Covey's own networks")
 
@@ -97,7 +92,7 @@ def _add_try(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=types.positive, metavar="N", help="of all variants")
     parser.add_argument("--batch-size", type=types.positive, metavar="N", help="of all variants")
     parser.add_argument("--learning-rate", type=types.above_zero, metavar="RATE", help="of all variants")
-    parser.add_argument("--device", choices=devices.CHOICES, default="auto", help="to train on (default: auto)")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="to train on (default: auto)")
     parser.add_argument("--checkpoints", type=Path, default=Path("trials"), metavar="DIR", help="(default: trials)")
     parser.add_argument(
         "--output",

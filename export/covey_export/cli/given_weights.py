@@ -11,13 +11,9 @@ from covey_export import weights as weights_files
 from covey_export.errors import ExportError
 from covey_export.importing.settings import labels
 from covey_export.networks import Network, torchvision_networks
+from covey_export.option_values import PIXEL_RANGES, Numbers
 from covey_export.reports.progress import ProgressReport
 from covey_export.weights import Weights
-
-Numbers = tuple[float, ...]
-
-# By name: mean and deviation of pixels scaled to 0..1.
-RANGES: dict[str, tuple[Numbers, Numbers]] = {"[0,1]": ((0.0,), (1.0,)), "[-1,1]": ((0.5,), (0.5,))}
 
 
 def find(options: argparse.Namespace, network: Network, report: ProgressReport) -> Weights | None:
@@ -65,7 +61,7 @@ def normalisation(options: argparse.Namespace) -> tuple[Numbers, Numbers] | None
     if options.pixels is not None:
         if options.mean is not None or options.std is not None:
             raise ExportError("--pixels names a mean and deviation: give it, or --mean and --std, not both")
-        return RANGES[options.pixels]
+        return PIXEL_RANGES[options.pixels]
     if (options.mean is None) != (options.std is None):
         raise ExportError("--mean and --std go together: give both, or none")
     if options.mean is not None and len(options.mean) != len(options.std):

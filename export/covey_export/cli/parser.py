@@ -1,23 +1,20 @@
-"""The options of `covey-export`, their help and their limits; commands.py acts on them."""
+"""The options of `covey-export`, their help and their limits; commands.py acts on them, which imports torch."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import covey_proto
-from covey_export import devices
 from covey_export.cli import argument_types as types
-from covey_export.cli import commands, exploring, given_weights
+from covey_export.cli import exploring
 from covey_export.cli.exploring import NETWORK
-from covey_export.datasets.folder import UNREADABLE
 from covey_export.importing import options as import_options
 from covey_export.importing.options import numbers
-from covey_export.reports.progress import ProgressReport
-from covey_export.training.recipe import OPTIMIZERS, TRAINING_PRECISIONS
-from covey_proto import resize
+from covey_export.option_values import DEVICES, OPTIMIZERS, PIXEL_RANGES, TRAINING_PRECISIONS, UNREADABLE
+from covey_proto import program, resize
 from covey_proto.command_line import Parser
 
 # What a sub-command without the option goes by.
@@ -29,29 +26,30 @@ _NOT_SAID: Mapping[str, Any] = {
 
 
 def build() -> argparse.ArgumentParser:
-    """The parser; what it gives has the sub-command as `command(options, report)`."""
+    """The parser; what it gives has the sub-command's name as `command`, one of commands.COMMANDS."""
+    called_as = program.words(program.EXPORT)
     parser = Parser(
-        prog="covey-export",
+        prog=called_as,
         description="Trains image classification networks, converts each to one ONNX file and verifies it.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"covey-export {covey_proto.__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"{called_as.partition(' ')[0]} {covey_proto.__version__}"
+    )
     sub_commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(
-        name: str, command: Callable[[argparse.Namespace, ProgressReport], None], text: str
-    ) -> argparse.ArgumentParser:
+    def add(name: str, text: str) -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = sub_commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        added.set_defaults(command=command, trains=name in ("train", "all"), **_NOT_SAID)
+        added.set_defaults(command=name, trains=name in ("train", "all"), **_NOT_SAID)
         return added
 
-    every = add("list", commands.list_all, "Show the networks, the data sets, and where each data set was found.")
+    every = add("list", "Show the networks, the data sets, and where each data set was found.")
     every.add_argument("network", metavar="NETWORK", nargs="?", help="show the recipes of this one")
     exploring.add_data_dir(every)
 
     exploring.add_to(add)
 
-    train = add("train", commands.train, "Train a network, or resume its unfinished checkpoint.")
+    train = add("train", "Train a network, or resume its unfinished checkpoint.")
     train.add_argument("network", metavar="NETWORK", help=NETWORK)
     _add_places(train)
     _add_training(train)
@@ -60,29 +58,27 @@ def build() -> argparse.ArgumentParser:
         "--embedding", action="store_true", help="refuse a network that convert --embedding would refuse afterwards"
     )
 
-    convert = add("convert", commands.convert, "Turn a finished checkpoint into the next version of a model, verified.")
+    convert = add("convert", "Turn a finished checkpoint into the next version of a model, verified.")
     convert.add_argument("network", metavar="NETWORK", help=NETWORK)
     _add_places(convert)
     _add_models(convert)
     _add_variants(convert, "in place of the float32 model")
     _add_fitting(convert)
 
-    verify = add("verify", commands.verify, "Verify a published model against its checkpoint again.")
+    verify = add("verify", "Verify a published model against its checkpoint again.")
     verify.add_argument("network", metavar="NETWORK", help=NETWORK)
     _add_places(verify)
     _add_models(verify)
     verify.add_argument("--version", type=types.positive, metavar="N", help="of the model (default: the highest)")
 
-    report = add("report", commands.draw_report, "Draw report.html and write MODEL_CARD.md beside a published model.")
+    report = add("report", "Draw report.html and write MODEL_CARD.md beside a published model.")
     report.add_argument("network", metavar="NETWORK", help=NETWORK)
     _add_places(report)
     _add_models(report)
     report.add_argument("--version", type=types.positive, metavar="N", help="of the model (default: the highest)")
     exploring.add_language(report)
 
-    compare = add(
-        "compare", commands.compare, "Draw published models side by side, from their reports and test images."
-    )
+    compare = add("compare", "Draw published models side by side, from their reports and test images.")
     compare.add_argument(
         "compared", metavar="MODEL", nargs="+", help="NAME (its highest version), NAME/VERSION, or a folder; 2 to 10"
     )
@@ -96,7 +92,7 @@ def build() -> argparse.ArgumentParser:
     )
     exploring.add_language(compare)
 
-    together = add("all", commands.run_all, "Train, convert, verify and report networks (default: all of Covey's own).")
+    together = add("all", "Train, convert, verify and report networks (default: all of Covey's own).")
     together.add_argument("networks", metavar="NETWORK", nargs="*", help=NETWORK)
     _add_places(together)
     _add_training(together)
@@ -108,7 +104,7 @@ def build() -> argparse.ArgumentParser:
     exploring.add_language(together)
     together.add_argument("--summary-markdown", type=Path, metavar="FILE", help="write the summary table there too")
 
-    import_options.add_to(add(import_options.NAME, commands.import_model, import_options.TEXT))
+    import_options.add_to(add(import_options.NAME, import_options.TEXT))
     return parser
 
 
@@ -181,7 +177,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="number format of multiplications; auto measures which is faster here",
     )
     group.add_argument("--seed", type=types.natural, metavar="N", help="of weights and order (default: 0)")
-    group.add_argument("--device", choices=devices.CHOICES, default="auto", help="to train on (default: auto)")
+    group.add_argument("--device", choices=DEVICES, default="auto", help="to train on (default: auto)")
     group.add_argument(
         "--restart", action="store_true", help="train from the beginning, even where there is a checkpoint"
     )
@@ -203,7 +199,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--std", type=numbers, metavar="LIST", help="then divided by: one number, or R,G,B")
     group.add_argument(
         "--pixels",
-        choices=list(given_weights.RANGES),
+        choices=list(PIXEL_RANGES),
         help="the range the network expects, in place of --mean and --std",
     )
     group.add_argument(

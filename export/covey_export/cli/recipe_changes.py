@@ -9,7 +9,8 @@ from typing import Any
 from covey_export.cli import given_weights
 from covey_export.errors import ExportError
 from covey_export.networks import Network
-from covey_export.training.recipe import WITH_MOMENTUM, Optimizer, Recipe
+from covey_export.option_values import Optimizer
+from covey_export.training.recipe import WITH_MOMENTUM, Recipe
 
 # Fields of a recipe that an option of the same name changes.
 _FIELDS = (

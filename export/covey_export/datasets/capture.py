@@ -14,8 +14,9 @@ import numpy as np
 from covey_export.datasets import image_files
 from covey_export.datasets.dataset import Dataset
 from covey_export.datasets.entry import Entry
-from covey_export.datasets.folder import Files, Folder, Unreadable
+from covey_export.datasets.folder import Files, Folder
 from covey_export.errors import InvalidDataset, MissingDataset
+from covey_export.option_values import Unreadable
 from covey_proto import captures
 from covey_proto.wording import plural
 from covey_server.images.pixels import InputSpec

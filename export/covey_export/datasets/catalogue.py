@@ -11,9 +11,10 @@ from covey_export.datasets.capture import Capture, Extended
 from covey_export.datasets.demo import Demo
 from covey_export.datasets.entry import Entry
 from covey_export.datasets.family import Family
-from covey_export.datasets.folder import PREFIX, Folder, Unreadable
+from covey_export.datasets.folder import PREFIX, Folder
 from covey_export.datasets.published import PublishedSet
 from covey_export.datasets.sample import LABELS, LICENCE, Sample
+from covey_export.option_values import Unreadable
 
 _IDX_FILES = "train-images-idx3-ubyte and the three others"
 

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -25,14 +24,12 @@ from covey_export.datasets.entry import Entry
 from covey_export.datasets.family import Family
 from covey_export.datasets.image_files import ImageFiles
 from covey_export.errors import InvalidDataset, MissingDataset
+from covey_export.option_values import Unreadable
 from covey_proto import image_folders, image_formats
 from covey_proto.image_formats import Format
 from covey_proto.wording import plural
 from covey_server.images import image_formats as image_formats_here
 from covey_server.images.pixels import InputSpec
-
-Unreadable = Literal["refuse", "skip"]
-UNREADABLE: tuple[Unreadable, ...] = get_args(Unreadable)
 
 PREFIX = "folder:"
 _SPLIT_SEED = 0  # not the training's seed: the test set must be the same for every training

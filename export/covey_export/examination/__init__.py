@@ -1,1 +1,1 @@
-"""`covey-export examine`: how a published model does on changed images and on unknown ones, and how certain it is."""
+"""`covey examine`: how a published model does on changed images and on unknown ones, and how certain it is."""

@@ -1,4 +1,4 @@
-"""`covey-export examine`: three tables about a published model, and a page."""
+"""`covey examine`: three tables about a published model, and a page."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ does.
 Nothing but the `torch_` modules imports torch, and nothing rich: an ONNX file is imported with onnx, onnxruntime, numpy
 and Pillow alone.
 
-    command     all of it in order: `covey-export import`; `options`, `command_line`; `lines` what it prints
+    command     all of it in order: `covey import`; `options`, `command_line`; `lines` what it prints
     sources/    `reading`: an ONNX file (`onnx_file`, and what else a file may be: `file_kind`), a checkpoint with its
                 network (`torch_checkpoint`), a folder (`hub_folder`, `torch_folder`); each becomes an OnnxFile, and a
                 `contract`: what it says of images and labels (`processor`, `timm_config`, `ultralytics`)

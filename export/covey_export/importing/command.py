@@ -1,4 +1,4 @@
-"""`covey-export import`: from a file and options to a published version, all or nothing."""
+"""`covey import`: from a file and options to a published version, all or nothing."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
         report.line(f"imported in {imported.seconds:.1f} s")
         return
     report.line(f"published {', '.join(map(str, imported.paths))}, {imported.seconds:.1f} s after the start")
-    report.line(f"serve it with: covey-server --models {options.models}")
+    report.line(f"serve it with: covey serve --models {options.models}")
 
 
 def import_model(options: argparse.Namespace, report: Report) -> Imported:

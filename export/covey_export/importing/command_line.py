@@ -1,4 +1,4 @@
-"""`covey-export import` without the rest of `covey-export`, which needs torch: arguments in, exit code out."""
+"""`covey import` without the rest of `covey-export`, which needs torch: arguments in, exit code out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager
 
 from covey_export.errors import ExportError
 from covey_export.heartbeat import EVERY_S, Heartbeat
-from covey_export.importing import command, options
+from covey_export.importing import options
+from covey_proto import program
 from covey_proto.command_line import Parser, discard_output
 
 _INTERRUPTED = 130  # what a shell reports for a process ended by SIGINT
@@ -44,10 +45,14 @@ class PlainReport:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command. `arguments` are those behind `import`. Returns 0: done, 2: an error that was explained, 130:
     stopped by Ctrl-C."""
-    prog = "covey-server serve" if "--first-look" in arguments else f"covey-export {options.NAME}"
+    prog = program.words(program.EXPORT)
+    if not any(word.startswith(options.FIRST_LOOK) for word in arguments):
+        prog += f" {options.NAME}"
     parser = Parser(prog=prog, description=options.TEXT, allow_abbrev=False)
     options.add_to(parser)
     parsed = parser.parse_args(arguments)
+    from covey_export.importing import command  # here, so that help and wrong usage need no onnx
+
     report = PlainReport()
     try:
         with report.heartbeat.beating():
@@ -69,5 +74,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _fail(message: str, exit_code: int) -> int:
-    print(f"covey-export: {message}", file=sys.stderr)
+    program.print_error(message, program.EXPORT)
     return exit_code

@@ -1,4 +1,4 @@
-"""The options of `covey-export import`, their help and their limits. command.py carries them out."""
+"""The options of `covey import`, their help and their limits. command.py carries them out."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from covey_export.importing.graphs.signature import LAYOUTS
-from covey_export.importing.settings import activation, thresholds
 from covey_export.importing.settings.preset import PRESETS
+from covey_export.option_values import ACTIVATIONS, LAYOUTS, THRESHOLD
 from covey_export.quantization.precision import Precision
 from covey_proto import colours, interpolation, resize
 from covey_proto.resize import Resize
@@ -22,6 +21,7 @@ VARIANTS = (
 )
 EMBEDDING = "publish the vector before the last linear layer as a second output of the file too"
 NAME = "import"
+FIRST_LOOK = "--first-look"
 TEXT = "Turn a classifier that was trained elsewhere into a served model that is proven equal to it."
 
 
@@ -43,7 +43,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
             help=f"also publish {precision.model_name('NAME')}: {text}; its answers and speed are measured",
         )  # fmt: skip
     parser.add_argument("--embedding", action="store_true", help=EMBEDDING)
-    parser.add_argument("--first-look", action="store_true", help=argparse.SUPPRESS)  # of `covey-server serve`
+    parser.add_argument(FIRST_LOOK, metavar="PROGRAM", help=argparse.SUPPRESS)  # of `covey serve`, or how it was called
     parser.add_argument(
         "--labels", metavar="FILE|LIST",
         help="names in the order of the outputs: a file (text with one a line, JSON, CSV, or a config.json with "
@@ -112,7 +112,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--layout", choices=LAYOUTS, help="of its input: NCHW (PyTorch) or NHWC (Keras, TensorFlow)")
     group.add_argument("--output", metavar="NAME", help="the output with the scores, where there are several")
     group.add_argument(
-        "--activation", choices=activation.CHOICES,
+        "--activation", choices=ACTIVATIONS,
         help="what the outputs still need: softmax (one class is right), sigmoid (independent labels) or none "
         "(default: found by looking at its answers)",
     )  # fmt: skip
@@ -121,7 +121,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--thresholds", metavar="X|LIST|FILE",
         help="of independent labels: the probability from which on one is part of the answer, for all of them or one "
         "each: numbers with commas between, or a file of them (one a line, JSON, or CSV of label and number; "
-        f"default: {thresholds.DEFAULT})",
+        f"default: {THRESHOLD})",
     )  # fmt: skip
 
     group = parser.add_argument_group("proof")

@@ -82,7 +82,7 @@ class Network:
         if self.smallest_side is None:
             raise InvalidDataset(
                 f"{self.name} takes images of {size(self.image_shape)}, {dataset} has {size(image_shape)}; "
-                f"see `covey-export list` for what fits, or use folder:PATH, which resizes images to any network"
+                f"see `covey export list` for what fits, or use folder:PATH, which resizes images to any network"
             )
         if min(height, width) < self.smallest_side or (self.only_rgb and channels != 3):
             kind = " RGB" if self.only_rgb else ""

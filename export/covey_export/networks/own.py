@@ -37,7 +37,7 @@ def require_no_file(name: str) -> None:
         )
     if file.endswith((".onnx", ".pt", ".pth", ".safetensors", ".ckpt")):
         raise UnknownName(
-            f"{name} is a file of a model or of weights; expected the network itself: a name of `covey-export list`, "
+            f"{name} is a file of a model or of weights; expected the network itself: a name of `covey export list`, "
             f"torchvision:NAME, or your own MODULE:FUNCTION. Weights go behind --weights"
         )
 
@@ -69,7 +69,7 @@ def find_own_network(name: str) -> Network:
 
 
 def build_untried(name: str, task: Task) -> nn.Module:
-    """The module itself, whatever it gives, and for however many classes: `covey-export import` looks for itself.
+    """The module itself, whatever it gives, and for however many classes: `covey import` looks for itself.
 
     Raises as find_own_network.
     """

@@ -173,7 +173,7 @@ def read(folder: Path) -> Findings:
     """The numbers in the version folder's report.json. Raises ReportFailed."""
     path = folder / FILE
     if not path.is_file():
-        raise ReportFailed(f"{path} does not exist; write it with `covey-export report`")
+        raise ReportFailed(f"{path} does not exist; write it with `covey report`")
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if fields.pop("format") != FORMAT:
@@ -188,7 +188,7 @@ def read(folder: Path) -> Findings:
         return Findings(**fields)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReportFailed(
-            f"{path} is no report of this version of Covey, or it is damaged; write it anew with `covey-export report`"
+            f"{path} is no report of this version of Covey, or it is damaged; write it anew with `covey report`"
         ) from error
 
 
@@ -199,12 +199,12 @@ def read_verification(folder: Path) -> Verified:
         return _verified(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise ReportFailed(
-            f"{path} does not exist; publish the model with covey-export convert, which verifies it too"
+            f"{path} does not exist; publish the model with covey convert, which verifies it too"
         ) from error
     except (ValueError, TypeError, AttributeError) as error:
         raise ReportFailed(
             f"{path} was not written by this version of Covey, or it is damaged; verify the model once more with "
-            f"covey-export verify"
+            f"covey verify"
         ) from error
 
 

@@ -29,7 +29,7 @@ def find_version_folder(text: str, models: Path) -> Path:
         raise ReportFailed(f"{path} holds no {layout.FILE_NAME}; expected a folder models/NAME/VERSION")
     known = [folder.name for folder in _folders(models) if model_versions.versions(folder)]
     if not known:
-        raise ReportFailed(f"{models} holds no models, and {text} is no folder; publish one with covey-export convert")
+        raise ReportFailed(f"{models} holds no models, and {text} is no folder; publish one with covey convert")
     raise naming.unknown("model", name if layout.is_model_name(name) else text, known)
 
 

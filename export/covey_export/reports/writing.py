@@ -52,7 +52,7 @@ def write(trained: TrainedModel, folder: Path, report: ProgressReport) -> Path:
     """
     dataset = trained.dataset
     if not (folder / layout.FILE_NAME).is_file():
-        raise ReportFailed(f"{folder} holds no {layout.FILE_NAME}; publish the model first (covey-export convert)")
+        raise ReportFailed(f"{folder} holds no {layout.FILE_NAME}; publish the model first (covey convert)")
     report.line(f"report  {plural(len(dataset.test_images), 'test image')}, then the pictures")
     trained, probabilities = _answer(trained, folder)
     found = findings.find(trained.network, trained.checkpoint, dataset, folder, probabilities, trained.parameters)
@@ -97,7 +97,7 @@ def _answer(trained: TrainedModel, folder: Path) -> tuple[TrainedModel, NDArray[
     except CoveyServerError as error:
         raise ReportFailed(
             f"{path} is not the model of this checkpoint ({error}); publish the checkpoint as a version of its own "
-            f"with covey-export convert"
+            f"with covey convert"
         ) from error
 
 

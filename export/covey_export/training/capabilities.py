@@ -11,8 +11,9 @@ from covey_export.errors import InvalidNetwork
 from covey_export.evaluation import predict
 from covey_export.networks import Network
 from covey_export.networks.trial import first_line
+from covey_export.option_values import TrainingPrecision
 from covey_export.training import mixed_precision, optimization, progressive
-from covey_export.training.recipe import Recipe, TrainingPrecision
+from covey_export.training.recipe import Recipe
 
 _BATCH = 4
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from covey_export.training.recipe import TrainingPrecision
+from covey_export.option_values import TrainingPrecision
 
 _TRIALS = 4
 _WORTH_IT = 0.9  # a format with less precision must save at least a tenth

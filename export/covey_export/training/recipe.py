@@ -12,16 +12,13 @@ import numpy as np
 
 from covey_export.datasets import Dataset
 from covey_export.errors import InvalidRecipe
+from covey_export.option_values import OPTIMIZERS, TRAINING_PRECISIONS, Optimizer, TrainingPrecision
 from covey_export.training.augmentation import NONE, Augmentation, of_family
 from covey_proto.wording import plural
 
-Optimizer = Literal["sgd", "adam", "adamw", "muon", "lion"]
 Schedule = Literal["constant", "one-cycle"]
-OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
-TrainingPrecision = Literal["float32", "bfloat16", "auto"]
 WITH_MOMENTUM: tuple[Optimizer, ...] = ("sgd", "muon")
-TRAINING_PRECISIONS: tuple[TrainingPrecision, ...] = get_args(TrainingPrecision)
 
 _Limit = tuple[Callable[[Any], bool], str]
 _SHARE: _Limit = (lambda value: value is None or 0 <= value < 1, "a number from 0 to below 1")

@@ -25,11 +25,12 @@ from covey_export.evaluation import accuracy, mean_loss, predict
 from covey_export.image_classifier import ImageClassifier
 from covey_export.interruption import StopRequest
 from covey_export.networks import Network
+from covey_export.option_values import TrainingPrecision
 from covey_export.reports.progress import ProgressReport
 from covey_export.training import averaging, mixed_precision, optimization, progressive
 from covey_export.training.batches import Batches
 from covey_export.training.distributed import ALONE, Group
-from covey_export.training.recipe import Recipe, TrainingPrecision
+from covey_export.training.recipe import Recipe
 from covey_export.training.watch import USUAL, Watch
 from covey_proto.wording import plural
 

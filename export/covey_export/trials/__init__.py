@@ -1,1 +1,1 @@
-"""`covey-export try`: trains variants of a network or recipe and compares them by images kept from the training set."""
+"""`covey try`: trains variants of a network or recipe and compares them by images kept from the training set."""

@@ -1,4 +1,4 @@
-"""`covey-export try`: trains each variant, as often as there are seeds, and writes the comparison."""
+"""`covey try`: trains each variant, as often as there are seeds, and writes the comparison."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Plan:
 
     @classmethod
     def of(cls, variant: Variant, options: argparse.Namespace) -> Plan:
-        """The plan for options of `covey-export train`. Raises ExportError and its kinds, also where the network cannot
+        """The plan for options of `covey train`. Raises ExportError and its kinds, also where the network cannot
         be built: errors are found before hours of work on other variants."""
         network = find_network(options.network)
         entry = find_entry(options.dataset or network.default_dataset)

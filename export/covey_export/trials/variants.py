@@ -11,7 +11,7 @@ from covey_export import naming
 from covey_export.errors import ExportError
 from covey_reports.language import say
 
-# Options of `covey-export train` that a variant may set; "network" stands for the network itself.
+# Options of `covey train` that a variant may set; "network" stands for the network itself.
 VARIABLE = (
     "network", "recipe", "epochs", "batch-size", "optimizer", "learning-rate", "momentum", "dropout", "weight-decay",
     "label-smoothing", "augment", "precision",
@@ -38,7 +38,7 @@ class Variant:
         return re.sub(r"[^A-Za-z0-9.=-]+", "_", text)
 
     def arguments(self, network: str) -> list[str]:
-        """The command line of `covey-export train` after its name, for this variant of a network."""
+        """The command line of `covey train` after its name, for this variant of a network."""
         options = dict(self.settings)
         flags = [part for name, value in options.items() if name != "network" for part in (f"--{name}", value)]
         return [options.get("network", network), *flags]

@@ -24,7 +24,7 @@ def read(info: ModelInfo) -> NDArray[np.float32] | None:
         raise RefusedModel(
             f"a kind of answer ({info.answer}) that is not known here, expected exclusive classes "
             f"({ModelInfo.ANSWER_EXCLUSIVE}) or independent labels ({ModelInfo.ANSWER_INDEPENDENT}); the model needs a "
-            f"newer server, or was not made by covey-export"
+            f"newer server, or was not made by Covey"
         )
     if info.thresholds:
         raise RefusedModel(

@@ -87,7 +87,7 @@ def _require_range(found: NDArray[np.float32], *, independent: bool) -> None:
         activation = "a sigmoid" if independent else "a softmax"
         raise RefusedModel(
             f"golden set: expected probabilities from 0 to 1{expected}, got numbers from {low:.3g} to "
-            f"{high:.3g}: these are logits, or scores. Put {activation} behind them, as covey-export does"
+            f"{high:.3g}: these are logits, or scores. Put {activation} behind them, as Covey does"
         )
 
 
@@ -100,6 +100,6 @@ def _require_sums(found: NDArray[np.float32]) -> None:
         raise RefusedModel(
             f"golden set: expected probabilities that add up to 1, within {_MAX_SUM_ERROR}, got {worst:.3g} "
             f"({int(wrong.sum())} of {len(found)} images are wrong). For labels that do not exclude each other, import "
-            f"the model with covey-export import --activation sigmoid; for classes that do, put a softmax behind the "
-            f"network, as covey-export does"
+            f"the model with covey import --activation sigmoid; for classes that do, put a softmax behind the "
+            f"network, as Covey does"
         )

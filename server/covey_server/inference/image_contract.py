@@ -86,5 +86,5 @@ def _colour(name: str, text: str) -> Colour | None:
 def _unknown(what: str, number: int, known: Iterable[int]) -> RefusedModel:
     return RefusedModel(
         f"{what} {number} is not known here, only {', '.join(map(str, known))}; "
-        f"the model needs a newer server, or was not made by covey-export"
+        f"the model needs a newer server, or was not made by Covey"
     )

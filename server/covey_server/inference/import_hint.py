@@ -13,7 +13,7 @@ _HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # of Hugging Face and
 
 
 def command(file: str | Path, models: str | Path | None = None, name: str = "") -> str:
-    """`covey-export import` of a file. `models` and `name` are where it is to be served; of a file that lies in
+    """`covey import` of a file. `models` and `name` are where it is to be served; of a file that lies in
     NAME/VERSION/ they are its own."""
     path, source = Path(file), str(file)
     if models is None and layout.is_version(path.parent.name) and len(path.parents) > 2:
@@ -21,7 +21,7 @@ def command(file: str | Path, models: str | Path | None = None, name: str = "") 
     if path.name in _HUB_WEIGHTS and (path.parent / "config.json").is_file():  # the folder says what they are
         source = str(path.parent)
         models = None if models is not None and Path(models) == path.parent else models
-    parts = ["covey-export", "import", source]
+    parts = ["covey", "import", source]
     if models is not None:
         parts += ["--name", name, "--models", str(models)]
     return shlex.join(parts)

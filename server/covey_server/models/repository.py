@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _ADVICE = (
-    "Make a model with `covey-export import FILE` or `covey-export all lenet`, or name another folder with --models. "
-    "For a first look at a file: covey-server serve FILE"
+    "Make a model with `covey import FILE` or `covey export all lenet`, or name another folder with --models. "
+    "For a first look at a file: covey serve FILE"
 )
 _MAX_TOLD = 20  # log lines at one look about things in the folder that are no models
 _UNLOADED = "unloaded by a call; it stays out until a call loads it, or the server is started anew"

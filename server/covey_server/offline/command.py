@@ -1,4 +1,4 @@
-"""The command `covey-server batch`, which `covey batch` is too."""
+"""The command `covey batch`, which `covey-server batch` is too."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from covey_proto import program
 from covey_proto.command_line import Parser
 from covey_server.command_line import add_settings
 from covey_server.config import Config
@@ -40,9 +41,10 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
 def build(environment: Mapping[str, str]) -> Parser:
     """The parser of the command. Raises InvalidConfiguration for wrong variables."""
+    called_as = f"{program.words(program.COVEY)} {COMMAND}"
     parser = Parser(
-        prog=f"covey {COMMAND}",
-        usage=f"covey {COMMAND} SOURCE --model FILE.onnx --to OUT.parquet [options]",
+        prog=called_as,
+        usage=f"{called_as} SOURCE --model FILE.onnx --to OUT.parquet [options]",
         description=_TEXT,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from covey_proto import __version__, layout
+from covey_proto import __version__, layout, program
 from covey_proto.image_formats import Format
 from covey_proto.progress import Progress
 from covey_proto.wording import plural
@@ -142,7 +142,7 @@ class _Run:
             self._classify(facts, options, columns)
             self._parts.merge(columns, _metadata(identity, facts))
         except Interrupted:
-            print(f"covey batch: stopped. {self._what_is_kept()}", file=sys.stderr)
+            program.print_error(f"stopped. {self._what_is_kept()}", program.COVEY)
             return INTERRUPTED
         except Stopped as error:
             raise Stopped(f"{error}. {self._what_is_kept()}") from error

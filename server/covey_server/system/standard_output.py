@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from covey_proto import program
 from covey_proto.command_line import OUTPUT_LOST, discard_output
 
 
@@ -20,8 +21,7 @@ def write(work: Callable[[], int | None]) -> int:
     except OSError as error:
         if error.filename is not None:  # of a file, not of standard output: a bug
             raise
-        # As one piece: the log's thread writes there too.
-        print(f"covey-server: the output cannot be written: {error.strerror}\n", end="", file=sys.stderr)
+        program.print_error(f"the output cannot be written: {error.strerror}", program.SERVER)
         code = OUTPUT_LOST
     else:
         return code

@@ -29,7 +29,7 @@ def test_keys_names_and_beginnings_are_classes_and_enter_says_that_it_is_right(f
     assert "1 of 4: " in done.stdout
     assert "predicted: cat, 21.0% sure; kept because the model was not sure" in done.stdout
     assert "All 4 images are labelled." in done.stdout
-    assert f"covey-export train NETWORK --dataset capture:{folder}" in done.stdout
+    assert f"covey train NETWORK --dataset capture:{folder}" in done.stdout
 
 
 def test_wrong_input_is_asked_again_and_the_end_of_it_loses_nothing(folder: Path) -> None:

@@ -183,7 +183,7 @@ def test_a_model_without_an_embedding(monkeypatch: pytest.MonkeyPatch, capsys: p
     with FakeServer() as plain:
         monkeypatch.setenv("COVEY_TARGET", plain.target)
         assert main(["similar", "index", "photos", "--to", "idx"]) == 2
-    assert "publishes no embedding; convert it with covey-export convert --embedding" in capsys.readouterr().err
+    assert "publishes no embedding; convert it with covey convert --embedding" in capsys.readouterr().err
     assert not Path("idx").exists()
 
 

@@ -107,7 +107,7 @@ def test_a_file_that_cannot_be_used(
         FileEmbedder(Path("nothing.onnx"))
     plain = write_echo_model(Path("others"), "plain")
     assert main(["similar", "index", "photos", "--to", "idx", "--model-file", str(plain)]) == 2
-    assert "publishes no embedding; convert it with covey-export convert --embedding" in capsys.readouterr().err
+    assert "publishes no embedding; convert it with covey convert --embedding" in capsys.readouterr().err
     shutil.copy(__file__, "text.onnx")
     with pytest.raises(InvalidInput, match=r"text\.onnx cannot be used"):
         FileEmbedder(Path("text.onnx"))

@@ -1,4 +1,4 @@
-"""Runs `covey-export import` in this process, and looks at what it published as a server does."""
+"""Runs `covey import` in this process, and looks at what it published as a server does."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def test_different_images_are_said_and_names_of_two_models_folders_differ(tmp_pa
 def test_version_without_a_report(tmp_path: Path) -> None:
     folder = make_case(tmp_path, LABELS).write_json(tmp_path)
 
-    with pytest.raises(ReportFailed, match=r"report\.json does not exist; write it with `covey-export report`"):
+    with pytest.raises(ReportFailed, match=r"report\.json does not exist; write it with `covey report`"):
         compare(folder, tmp_path / "bird-net", tmp_path / "compare.html")
     assert not (tmp_path / "compare.html").exists()
 

@@ -65,7 +65,7 @@ def test_report_json_gives_back_what_was_found(tmp_path: Path) -> None:
 
 
 def test_no_report_json(tmp_path: Path) -> None:
-    with pytest.raises(ReportFailed, match="does not exist; write it with `covey-export report`"):
+    with pytest.raises(ReportFailed, match="does not exist; write it with `covey report`"):
         findings.read(tmp_path)
 
 

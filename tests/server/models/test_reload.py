@@ -226,9 +226,9 @@ def test_weights_of_a_hub_folder_are_imported_with_their_folder(tmp_path: Path, 
     (hub / weights).write_text("")
     (hub / "config.json").write_text("{}")
     (said,) = (each for each in scan(hub.parent).passed_over if weights in each)
-    assert said.endswith(f"to serve it: covey-export import {hub} --name vit --models {hub.parent}")
+    assert said.endswith(f"to serve it: covey import {hub} --name vit --models {hub.parent}")
     (said,) = (each for each in scan(hub).passed_over if weights in each)
-    assert said.endswith(f"to serve it: covey-export import {hub}")
+    assert said.endswith(f"to serve it: covey import {hub}")
 
 
 def test_what_is_no_model_is_named_once(models: TextFolder, caplog: pytest.LogCaptureFixture) -> None:

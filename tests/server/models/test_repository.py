@@ -127,7 +127,7 @@ def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_ec
     for name in ("corrupt", "truncated"):
         assert reasons[name].endswith("begin as one: it is truncated or damaged. Copy it again, or convert it again")
     for name in ("foreign", "bare", "relabelled"):
-        assert f"covey-export import {tmp_path}/{name}/1/model.onnx --name {name} --models {tmp_path}" in reasons[name]
+        assert f"covey import {tmp_path}/{name}/1/model.onnx --name {name} --models {tmp_path}" in reasons[name]
     assert "golden set: probabilities differ" in reasons["skewed"]
     assert reasons["empty"] == "its folder holds no model.onnx"
     assert "3 labels, the graph has 10 classes" in reasons["relabelled"]
@@ -140,7 +140,7 @@ def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_ec
 def test_an_empty_or_missing_folder_says_how_to_make_a_model(tmp_path: Path) -> None:
     with pytest.raises(NoModels, match=r"holds no NAME/VERSION/model\.onnx") as caught:
         load(tmp_path)
-    assert "covey-export all lenet" in str(caught.value)
+    assert "covey export all lenet" in str(caught.value)
     with pytest.raises(NoModels, match="cannot be read: No such file or directory"):
         load(tmp_path / "missing")
     (tmp_path / "file").write_text("")

@@ -147,7 +147,7 @@ def test_a_signal_ends_it_in_order(tmp_path: Path, folder: Path, model: Path, cl
         "tests.server.offline.killed", "after", 5, int(signal.SIGTERM), *arguments, "--engine", "ray"
     )
     assert code == 130
-    assert "covey batch: stopped. 16 images are done and kept in " in errors
+    assert "covey-server: stopped. 16 images are done and kept in " in errors
     assert "16 images had been done before" in cluster.batch(*arguments)
     require_right(read(tmp_path / "ray.jsonl"), COUNT)
 

@@ -26,7 +26,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 
     assert batch(*arguments) == code
     output = capsys.readouterr()
     assert output.out == ""
-    assert output.err.startswith("covey batch: ")
+    assert output.err.startswith("covey-server: ")
     assert len(output.err.splitlines()) == 1
     return output.err
 
@@ -150,7 +150,7 @@ def test_models(tmp_path: Path, folder: Path, write_echo_model: WriteModel, caps
     skewed = write_echo_model(tmp_path / "skewed", wrong_golden=True)
     assert "golden set: " in refused(capsys, folder, "--model", skewed, *options, code=3)
     foreign = write_echo_model(tmp_path / "foreign", info=False)
-    assert "covey-export import" in refused(capsys, folder, "--model", foreign, *options, code=3)
+    assert "covey import" in refused(capsys, folder, "--model", foreign, *options, code=3)
     assert "there is no such file or folder" in refused(capsys, folder, "--model", tmp_path / "x.onnx", *options)
     good = write_echo_model(tmp_path / "good")
     assert "--top-k 11: expected 1 to 10" in refused(capsys, folder, "--model", good, *options, "--top-k", 11)

@@ -97,7 +97,7 @@ def test_a_signal_ends_it_in_order(sent: signal.Signals, tmp_path: Path, folder:
     arguments = (folder, "--model", model, "--to", tmp_path / "out.jsonl")
     done = run_until_signal("after", 5, sent, *arguments, parallel="processes")
     assert done.returncode == 130
-    assert "covey batch: stopped. 16 images are done and kept in " in done.stderr
+    assert "covey-server: stopped. 16 images are done and kept in " in done.stderr
     assert "the same command goes on from there" in done.stderr
     assert "Traceback" not in done.stderr
     assert batch(*arguments, *SMALL) == 0

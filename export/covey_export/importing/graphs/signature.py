@@ -16,7 +16,6 @@ from covey_export import naming
 from covey_export.errors import InvalidSource
 from covey_export.importing.sources.onnx_file import OnnxFile
 
-LAYOUTS = ("NCHW", "NHWC")
 _TYPES: dict[int, tuple[str, np.dtype[Any]]] = {  # as the Open Inference Protocol names them, and numpy
     TensorProto.FLOAT: ("FP32", np.dtype(np.float32)),
     TensorProto.FLOAT16: ("FP16", np.dtype(np.float16)),

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from covey_export.errors import InvalidSource
 
-CHOICES = ("softmax", "sigmoid", "none")
 _SUM_ERROR = 0.02  # of a row, as the server's golden check allows
 _PASSES = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "Transpose", "Dropout"})
 _LINEAR = frozenset({"Gemm", "MatMul", "Conv", "Add", "Sub", "QLinearConv", "QLinearMatMul", "QGemm", "FusedMatMul"})

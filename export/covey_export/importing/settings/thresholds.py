@@ -12,9 +12,9 @@ from pathlib import Path
 
 from covey_export.errors import ExportError, InvalidLabels
 from covey_export.importing.settings.activation import Answer
+from covey_export.option_values import THRESHOLD
 from covey_proto.wording import listed, plural
 
-DEFAULT = 0.5
 _EXPECTED = "a probability from 0 to 1"
 
 
@@ -23,7 +23,7 @@ def read(option: str | None, labels: Sequence[str]) -> tuple[float, ...]:
     between, or a file: numbers (one a line), a JSON list, a JSON object or a CSV of label and number. Raises
     InvalidLabels."""
     if option is None:
-        return (DEFAULT,)
+        return (THRESHOLD,)
     parts, origin = option.split(","), f"--thresholds {option}"
     try:
         if all(map(_is_number, parts)):

@@ -44,7 +44,7 @@ def require_embedding(model: ServedModel) -> None:
     if not model.embedding_size:
         raise InvalidRequest(
             f"an embedding was asked for, which model {model.name!r} version {model.version} does not publish; omit "
-            f"`embedding`, or convert the model with covey-export convert --embedding"
+            f"`embedding`, or convert the model with covey convert --embedding"
         )
 
 
