@@ -30,6 +30,7 @@ for missing in {missing}:
         ("covey_server", ["onnxruntime", "prometheus_client"], [], "covey-serve[cpu]"),
         ("covey_export", ["torch", "onnx", "jinja2"], ["list"], "covey-serve[cpu,export]"),
         ("covey_export", ["onnx"], ["import", "x.onnx", "--name", "x"], "pip install 'covey-serve[cpu]' onnx"),
+        ("covey_export", ["onnx"], ["import", "x.pt", "--network", "timm:x"], "pip install 'covey-serve[cpu,export]'"),
     ],
 )
 def test_says_which_extra_to_install(package: str, missing: list[str], arguments: list[str], extra: str) -> None:

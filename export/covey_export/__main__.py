@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from covey_proto import program
 
-_IMPORT = "import"
 _FIRST_LOOK = "--first-look="  # of the import that `covey serve FILE` runs: what the user typed, which is no import
 
 
@@ -19,7 +18,7 @@ def main(arguments: Sequence[str] | None = None, called_as: str = program.EXPORT
     by_server = next((word.removeprefix(_FIRST_LOOK) for word in given if word.startswith(_FIRST_LOOK)), "")
     with program.called(by_server or called_as):
         try:
-            if given[:1] == [_IMPORT]:  # needs no torch
+            if given[:1] == ["import"]:  # needs no torch
                 from covey_export.importing import command_line
 
                 return command_line.main(given[1:])
@@ -29,11 +28,10 @@ def main(arguments: Sequence[str] | None = None, called_as: str = program.EXPORT
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("covey"):
                 raise
-            what, packages = ("imports need it", "'covey-serve[cpu]' onnx")
-            if given[:1] != [_IMPORT]:
-                what, packages = ("training and conversion need their extra", "'covey-serve[cpu,export]'")
             program.print_error(
-                f"the package {error.name!r} is not installed; {what}: pip install {packages}", program.EXPORT
+                f"the package {error.name!r} is not installed; training and conversion need their extra: "
+                f"pip install 'covey-serve[cpu,export]'",
+                program.EXPORT,
             )
             return 2
         except KeyboardInterrupt:  # imports take seconds; cli.main answers for what comes after them

@@ -51,7 +51,15 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog=prog, description=options.TEXT, allow_abbrev=False)
     options.add_to(parser)
     parsed = parser.parse_args(arguments)
-    from covey_export.importing import command  # here, so that help and wrong usage need no onnx
+    try:
+        from covey_export.importing import command  # here, so that help and wrong usage need no onnx
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("covey"):
+            raise
+        what, packages = "the import of an ONNX file needs", "'covey-serve[cpu]' onnx"
+        if parsed.source.suffix.lower() != ".onnx":  # onnx alone would not be enough
+            what, packages = "the import of a network of PyTorch's needs", "'covey-serve[cpu,export]'"
+        return _fail(f"the package {error.name!r} is not installed; {what} it: pip install {packages}", 2)
 
     report = PlainReport()
     try:
