@@ -18,7 +18,7 @@ from pathlib import Path
 
 from deploy.edge.figures import Figures, expiry_s
 from deploy.edge.rendering import read_tokens, render
-from deploy.edge.settings import InvalidSetting, Settings
+from deploy.edge.settings import InvalidSetting, Settings, unknown
 
 _LOOK_S = 1.0
 _STOP_S = 25.0
@@ -112,6 +112,8 @@ def main(environment: Mapping[str, str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _, __: ended.set())
     try:
+        for each in unknown(environment):
+            _say(each)
         settings = Settings.of(environment)
         edge = Edge(settings)
     except InvalidSetting as error:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+_PREFIX = "COVEY_EDGE_"
+_OF_COMPOSE = ("COVEY_EDGE_BIND", "COVEY_EDGE_PORT")  # where docker-compose.yml publishes the edge
+_OF_KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT)|=(tcp|udp)://|_(TCP|UDP)_(PROTO|PORT|ADDR)=")  # its service links
 
 
 class InvalidSetting(Exception):
@@ -43,7 +48,7 @@ class Settings:
         """Raises InvalidSetting."""
         found: dict[str, str | int | Path] = {}
         for name, default in vars(cls()).items():
-            variable = "COVEY_MAX_MESSAGE_BYTES" if name == "max_message_bytes" else f"COVEY_EDGE_{name.upper()}"
+            variable = _variable(name)
             text = environment.get(variable, "")
             if not text:
                 continue
@@ -51,6 +56,26 @@ class Settings:
             if not isinstance(default, int | str):
                 found[name] = Path(str(found[name]))
         return cls(**found)  # type: ignore[arg-type]
+
+
+def known() -> list[str]:
+    """The variables that the edge, or Compose for it, reads."""
+    return [*map(_variable, vars(Settings())), *_OF_COMPOSE]
+
+
+def unknown(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each `COVEY_EDGE_...` that nothing reads."""
+    said = []
+    for name in sorted(environment):
+        if not name.startswith(_PREFIX) or name in known() or _OF_KUBERNETES.search(f"{name}={environment[name]}"):
+            continue
+        near = next(iter(difflib.get_close_matches(name, known(), n=1, cutoff=0.8)), "")
+        said.append(f"warning: {name} has no effect: nothing reads it" + (f"; did you mean {near}?" if near else ""))
+    return said
+
+
+def _variable(name: str) -> str:
+    return "COVEY_MAX_MESSAGE_BYTES" if name == "max_message_bytes" else f"{_PREFIX}{name.upper()}"
 
 
 def _number(variable: str, text: str) -> int:

@@ -3,15 +3,16 @@ process that serves, or several."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from covey_proto import program
+from covey_proto import program, variables
 from covey_server import command_line, first_look, serving
-from covey_server.config import Config
+from covey_server.config import VARIABLES, Config
 from covey_server.errors import StartupError
 from covey_server.observability import log_lines
 from covey_server.offline import command as batch
@@ -19,6 +20,8 @@ from covey_server.system import standard_output, threads
 
 if TYPE_CHECKING:
     from covey_server.app import App
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None, called_as: str = program.SERVER) -> int:
@@ -61,6 +64,8 @@ def _run(configure: Callable[[], Config], served: Callable[[App], None]) -> int:
         from covey_server.probe import probe
 
         return probe(config)
+    for each in variables.unknown(os.environ, VARIABLES):
+        log.warning(each)
     serving.prepare()
     if config.check:
         from covey_server.check import print_findings

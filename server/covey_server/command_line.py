@@ -9,7 +9,7 @@ from typing import Any
 
 from covey_proto import __version__, program
 from covey_proto.command_line import Parser
-from covey_server.config import Config, flag
+from covey_server.config import Config, flag, variable
 from covey_server.errors import InvalidConfiguration
 
 EXIT_CODES = """\
@@ -58,8 +58,8 @@ def add_settings(
         if each.name in omitted:
             continue
         kind, choices = type(each.default), each.metadata["choices"]
-        variable = f"COVEY_{each.name.upper()}"
-        default = _from_environment(environment, variable, kind, choices, each.default)
+        name = variable(each.name)
+        default = _from_environment(environment, name, kind, choices, each.default)
         shown = repr("") if each.default == "" else each.default
         how: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
         if kind is not bool:
@@ -67,7 +67,7 @@ def add_settings(
             how = {"type": kind, "choices": choices, "metavar": metavar}
             if each.metadata["is_list"]:
                 how["action"] = _Joined
-        text = f"{each.metadata['text']} (default: {shown}; {variable})".replace("%", "%%")
+        text = f"{each.metadata['text']} (default: {shown}; {name})".replace("%", "%%")
         parser.add_argument(flag(each.name), default=default, help=text, **how)
 
 
@@ -87,19 +87,19 @@ class _Joined(argparse.Action):
 
 def _from_environment(
     environment: Mapping[str, str],
-    variable: str,
+    name: str,
     kind: type,
     choices: tuple[str, ...] | None,
     default: object,
 ) -> object:
-    text = environment.get(variable)
+    text = environment.get(name)
     if not text or text.startswith("tcp://"):  # a variable that Kubernetes sets for a service named covey-grpc
         return default
     try:
         value: object = _TRUTH[text.lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
         expected = "1 or 0" if kind is bool else kind.__name__
-        raise InvalidConfiguration(f"{variable}={text!r}: expected {expected}") from None
+        raise InvalidConfiguration(f"{name}={text!r}: expected {expected}") from None
     if choices and value not in choices:
-        raise InvalidConfiguration(f"{variable}={text!r}: expected one of {', '.join(choices)}")
+        raise InvalidConfiguration(f"{name}={text!r}: expected one of {', '.join(choices)}")
     return value

@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from covey_proto import image_formats
+from covey_proto import image_formats, variables
 from covey_server.errors import InvalidConfiguration
 
 HTTP_PORT = 8000
@@ -276,3 +276,11 @@ def _address(host: str, port: int) -> str:
 def flag(name: str) -> str:
     """A field as the command line has it: `--max-bytes`."""
     return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    """A field as the environment has it: `COVEY_MAX_BYTES`."""
+    return f"{variables.PREFIX}{name.upper()}"
+
+
+VARIABLES = frozenset(variable(each.name) for each in fields(Config))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 
 from covey.cli import forwarding, parser, table
 from covey.cli.exits import Exit
 from covey.errors import CoveyError, InvalidInput, InvalidRequest, UnknownModel
+from covey_proto import program, variables
 from covey_proto.command_line import discard_output
 
 
@@ -24,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return forwarding.run(given)
     try:
         options = _parse(given)
+        _warn_of_variables()
         code = int(options.run(options))
         _flush()
         return code
@@ -47,6 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"covey: the output cannot be written: {error.strerror}", file=sys.stderr)
         discard_output()
         return Exit.USAGE
+
+
+def _warn_of_variables() -> None:
+    """Those of clients are known here; the server's, where there may be one of them."""
+    if variables.unknown(os.environ, ()):
+        from covey_server.config import VARIABLES
+
+        variables.print_unknown(VARIABLES, program.COVEY)
 
 
 def _flush() -> None:

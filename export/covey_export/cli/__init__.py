@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from covey_export.cli.parser import build
 from covey_export.errors import ExportError
-from covey_proto import program
+from covey_proto import program, variables
 from covey_proto.command_line import discard_output
+from covey_server.config import VARIABLES
 
 _INTERRUPTED = 130  # what a shell reports for a process ended by SIGINT
 
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = ProgressReport() if distributed.is_first_process() else ProgressReport.silent()
     if not (options.trains or distributed.is_first_process()):
         return 0  # of torchrun's processes the first alone publishes
+    if distributed.is_first_process():
+        variables.print_unknown(VARIABLES, program.EXPORT)
     try:
         with report.alive():
             commands.COMMANDS[options.command](options, report)

@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager
 from covey_export.errors import ExportError
 from covey_export.heartbeat import EVERY_S, Heartbeat
 from covey_export.importing import options
-from covey_proto import program
+from covey_proto import program, variables
 from covey_proto.command_line import Parser, discard_output
+from covey_server.config import VARIABLES
 
 _INTERRUPTED = 130  # what a shell reports for a process ended by SIGINT
 
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str]) -> int:
             what, packages = "the import of a network of PyTorch's needs", "'covey-serve[cpu,export]'"
         return _fail(f"the package {error.name!r} is not installed; {what} it: pip install {packages}", 2)
 
+    if parsed.first_look is None:  # else the server says so
+        variables.print_unknown(VARIABLES, program.EXPORT)
     report = PlainReport()
     try:
         with report.heartbeat.beating():

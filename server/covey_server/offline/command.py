@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from covey_proto import program
+from covey_proto import program, variables
 from covey_proto.command_line import Parser
 from covey_server.command_line import add_settings
-from covey_server.config import Config
+from covey_server.config import VARIABLES, Config
 from covey_server.system import standard_output
 
 COMMAND = "batch"
@@ -32,6 +32,7 @@ exit codes:
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Runs the command and returns its exit code. Wrong options end the process. Raises StartupError."""
     options = vars(build(environment).parse_args(arguments))
+    variables.print_unknown(VARIABLES, program.COVEY)
     settings = {name: options.pop(name) for name in _OF_THE_SERVER}
     from covey_server.offline.job import Job, run  # here, so that --help does not wait for onnxruntime
 
