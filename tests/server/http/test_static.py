@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,19 @@ def test_a_file_is_sent_whole_with_its_policy(server: Server, name: str) -> None
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert "http" not in policy
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_without_scripts_a_page_leads_to_what_works_at_this_servers_address(server: Server, path: str) -> None:
+    """Whatever its port is: the files are the same on all."""
+    text = ask(server.http_port, "GET", path).body.decode()
+    (shown,) = re.findall(r"<noscript>(.*?)</noscript>", text, re.DOTALL)
+    assert "localhost" not in shown
+    links = re.findall(r'href="([^"]+)"', shown)
+    assert links
+    for link in links:
+        answer = ask(server.http_port, "GET", f"/{link.removeprefix('/')}")
+        assert (answer.status, answer.headers["content-type"]) == (200, "application/json"), link
 
 
 def test_who_has_a_file_is_told_so(server: Server) -> None:
