@@ -146,6 +146,10 @@ class NotFinite(ImageError):
     """The model's answer for the image was NaN or infinity: the model is to blame, not the image."""
 
 
+# What to do where no server answers.
+NO_SERVER = (
+    "start one there (`covey serve`), or name the one that runs (--target, COVEY_TARGET or, in Python, Client(TARGET))"
+)
 _BY_STATUS: Mapping[grpc.StatusCode, tuple[type[CallError], str]] = {
     grpc.StatusCode.INVALID_ARGUMENT: (
         InvalidRequest,
@@ -169,7 +173,7 @@ _BY_STATUS: Mapping[grpc.StatusCode, tuple[type[CallError], str]] = {
     ),
     grpc.StatusCode.UNAVAILABLE: (
         Unavailable,
-        "no Covey server answers at {target} ({details}); if none runs there, start one: `covey serve --models DIR`",
+        f"no Covey server answers at {{target}} ({{details}}); {NO_SERVER}",
     ),
     grpc.StatusCode.UNAUTHENTICATED: (
         Unauthenticated,

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from covey.errors import Unavailable
+from covey.errors import NO_SERVER, Unavailable
 from covey_load.remote import Remote
 
 
@@ -31,6 +31,6 @@ def ask(remote: Remote, method: str, path: str, body: bytes | None, headers: Ite
         header_values = {name.lower(): value for name, value in answer.getheaders()}
         return Answer(answer.status, header_values, answer.read())
     except (OSError, http.client.HTTPException, ssl.SSLError) as error:
-        raise Unavailable(f"no HTTP server answers at {remote.target} ({error})", remote.target) from error
+        raise Unavailable(f"no HTTP server answers at {remote.target} ({error}); {NO_SERVER}", remote.target) from error
     finally:
         connection.close()

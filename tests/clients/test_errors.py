@@ -60,7 +60,7 @@ def test_where_nobody_listens_the_error_says_how_to_start_a_server() -> None:
             covey.Client(target) as client,
             pytest.raises(
                 covey.Unavailable,
-                match=rf"no Covey server answers at {target} \(.*start one: `covey serve --models DIR`",
+                match=rf"no Covey server answers at {target} \(.*start one there \(`covey serve`\), or name",
             ),
         ):
             client.models()

@@ -1,4 +1,4 @@
-"""docs/load-testing.md names what there is: options, figures, exit codes."""
+"""docs/load-testing.md names what there is: options and figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from bench.processes import covey_server
 from tests.conftest import WriteModel
 
 from covey.cli import main
-from covey.cli.exits import Exit
 from covey_load.distribution import supports
 from covey_load.reports.figures import FIGURES
 
@@ -34,12 +33,6 @@ def test_figures_are_all_listed() -> None:
     section = TEXT.partition("## In CI")[2].partition("\n## ")[0]
 
     assert set(FIGURES) - set(re.findall(r"`([a-z0-9_.]+)`", section)) == set()
-
-
-def test_exit_codes_are_all_listed() -> None:
-    on_page = {int(code) for code in re.findall(r"^\| (\d+) \|", TEXT, flags=re.MULTILINE)}
-
-    assert on_page == set(Exit) - {Exit.FILES_FAILED}
 
 
 def test_sample_counts_are_those_of_the_engine() -> None:
