@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 OUTPUT_LOST = 2  # exit code
 _USAGE_LINES_LIMIT = 3  # a longer usage hides the error below it
-_UNKNOWN = "unrecognized arguments: "  # argparse's
+_CUTOFF = 0.7
+UNKNOWN = "unrecognized arguments: "  # argparse's
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,15 +25,16 @@ class Parser(argparse.ArgumentParser):
         usage = self.format_usage()
         if usage.count("\n") > _USAGE_LINES_LIMIT:
             usage = ""
-        near = self._nearest(message.removeprefix(_UNKNOWN)) if message.startswith(_UNKNOWN) else ""
+        near = self.nearest(message.removeprefix(UNKNOWN)) if message.startswith(UNKNOWN) else ""
         hint = f". Did you mean {near}?" if near else ""
         command = f"{self.prog} COMMAND" if self._subparsers is not None else self.prog
         self.exit(2, f"{usage}{self.prog}: error: {message}{hint}\nAll options: {command} --help\n")
 
-    def _nearest(self, arguments: str) -> str:
-        """The option that the first misspelled one of `arguments` probably means; empty where there is none."""
+    def nearest(self, arguments: str, cutoff: float = _CUTOFF) -> str:
+        """The option that the first misspelled one of `arguments` probably means; empty where none is as much like it
+        as `cutoff`, 0 to 1."""
         said = next((word.partition("=")[0] for word in arguments.split() if word.startswith("--")), "")
-        return next(iter(difflib.get_close_matches(said, sorted(self._known()), n=1, cutoff=0.7)), "")
+        return next(iter(difflib.get_close_matches(said, sorted(self._known()), n=1, cutoff=cutoff)), "")
 
     def _known(self) -> set[str]:
         """The options of this parser and of its commands."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from covey_proto import __version__, program
-from covey_proto.command_line import Parser
+from covey_proto.command_line import UNKNOWN, Parser
 from covey_server import sample
 from covey_server.command_line import EXIT_CODES, add_settings
 from covey_server.config import Config
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from covey_server.app import App
 
 COMMAND = "serve"
+_MISSPELT = 0.8  # options of the import are less like any of the server's: --thresholds and --threads are 0.76
 # The models folder is one of our own, read once; --check is the import's.
 # One process: a second one would find the folder gone.
 _OMITTED = ("models", "default_model", "reload_interval_s", "processes", "check", "probe")
@@ -111,6 +112,9 @@ class FirstLook:
         settings, self._for_import = parser.parse_known_args(self._arguments)
         if not {"-h", "--help"}.isdisjoint(self._for_import):
             build(self._environment).parse_args(["--help"])
+        for word in self._for_import:  # the import would not know what was meant
+            if word.startswith("--") and parser.nearest(word, _MISSPELT):
+                parser.error(f"{UNKNOWN}{word}")
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the server has handlers of its own
         name = self._import() if self._for_import else sample.copy_into(self._folder)
         return Config(models=self._folder, default_model=name, reload_interval_s=0, **vars(settings))

@@ -19,8 +19,10 @@ from covey import cli
 from covey.cli import forwarding
 from covey_export.importing import options as import_options
 from covey_export.importing.settings.preset import PRESETS
+from covey_proto.command_line import Parser
 from covey_server import first_look
 from covey_server.command_line import EXIT_CODES as EXIT_CODES_OF_THE_SERVER
+from covey_server.command_line import add_settings
 
 
 def said(*command: str) -> str:
@@ -47,6 +49,9 @@ def test_the_options_of_a_file_are_the_imports() -> None:
     names = [name for action in group._group_actions for name in action.option_strings]
     assert names[:2] == ["--like", "--labels"]
     assert set(names) <= set(known)
+    server = Parser(add_help=False)
+    add_settings(server, {}, first_look._OMITTED)
+    assert not [name for name in known if name.startswith("--") and server.nearest(name, first_look._MISSPELT)]
     (like,) = (action for action in group._group_actions if action.dest == "like")
     assert all(preset in (like.help or "") for preset in PRESETS)
 

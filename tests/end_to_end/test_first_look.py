@@ -160,6 +160,7 @@ def test_what_cannot_be_imported_is_not_served(start: Start, scratch: Path, tmp_
     for arguments, said in (
         ((tmp_path / "x.onnx",), "covey-server: "),
         ((tmp_path / "x.onnx", "--labls", "a,b"), "covey-server serve: error: unrecognized arguments: --labls"),
+        ((tmp_path / "x.onnx", "--grpc-prot", "1"), "unrecognized arguments: --grpc-prot. Did you mean --grpc-port?"),
         ((tmp_path / "x.onnx", "--models", "m"), "covey-server: --models: serve FILE keeps nothing"),
         ((tmp_path / "x.onnx", "--workers", "x"), "argument --workers: invalid int value"),
         (("--like", "imagenet"), "required: SOURCE"),
