@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from covey_export.datasets import CATALOGUE, Capture, Folder
+from covey_export.datasets import CATALOGUE, Capture, Dataset, Folder
 from covey_export.networks import NETWORKS, Network
 from covey_export.training.recipe import Recipe
 from covey_export.training.recipes import FINE_TUNE, OTHER_DATASETS, recipes_of
@@ -14,6 +14,7 @@ RECIPE_HEADER = ("recipe", "how", "images are changed by")
 DATASET_HEADER = ("name", "images", "holds", "where")
 
 OWN = "MODULE:FUNCTION"
+LENT = "Each network can also be trained by another one's recipe, as NETWORK-RECIPE: --recipe lenet-best."
 
 Row = tuple[str, ...]
 
@@ -38,8 +39,12 @@ def network_rows() -> list[Row]:
     return [*own, *((name, images, "", "folder:PATH", _recipes(name), source) for name, images, source in others)]
 
 
-def recipe_rows(network: Network) -> list[Row]:
-    """One row a recipe of the network, in the order of RECIPE_HEADER; those for one data set name it."""
+def recipe_rows(network: Network, dataset: Dataset | None = None) -> list[Row]:
+    """One row a recipe of the network, in the order of RECIPE_HEADER; those for one data set name it. With `dataset`
+    only those for it, as they are for so many images."""
+    if dataset is not None:
+        fitted = {name: recipe.fitted_to(dataset) for name, recipe in recipes_of(network.name, dataset.name).items()}
+        return [(name, recipe.describe(), _changes_of_images(recipe)) for name, recipe in fitted.items()]
     usual = [(recipe.name, recipe) for recipe in recipes_of(network.name).values()]
     others = [
         (f"{recipe.name} on {dataset}", recipe)
@@ -48,6 +53,19 @@ def recipe_rows(network: Network) -> list[Row]:
         if name == network.name
     ]
     return [(name, recipe.describe(), _changes_of_images(recipe)) for name, recipe in [*usual, *others]]
+
+
+def recipe_notes(network: Network, dataset: Dataset | None) -> list[str]:
+    """What is to be known of these rows; nothing of a network that does not learn."""
+    recipes = recipes_of(network.name)
+    if not any(recipe.epochs for recipe in recipes.values()):
+        return []
+    made_for = {recipe.train_images for name, recipe in recipes.items() if name != FINE_TUNE}
+    small = (
+        f"Made for {' or '.join(f'{images:,}' for images in sorted(made_for))} training images: of less than half as "
+        f"many, batches are smaller and epochs more, so that there are as many steps; --dataset NAME shows them so."
+    )
+    return [*([small] if dataset is None else []), LENT]
 
 
 def dataset_rows(data_dir: Path | None) -> list[Row]:
@@ -61,10 +79,6 @@ def dataset_rows(data_dir: Path | None) -> list[Row]:
 
 
 def _recipes(network: str) -> str:
-    if network == OWN:  # it may take those of Covey's networks too, lenet-best and so on: too many for a row
-        of_networks = tuple(f"{name}-" for name in NETWORKS)
-        general = [name for name in recipes_of(network) if not name.startswith(of_networks)]
-        return ", ".join([*general, "NETWORK-RECIPE"])
     return ", ".join(name for name in recipes_of(network) if name != FINE_TUNE or network not in NETWORKS)
 
 

@@ -12,18 +12,22 @@ from covey_proto import layout
 
 _NAMES_LIMIT = 100  # of those that a message lists: timm has 1,371 networks
 _FEW = 20  # are listed where there are more
+_NEAR = 3  # are listed of the rarer ones
 _MAX_LENGTH = 56  # of a name that is made here: a variant's is longer by "-float16"
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
-    """The error for a name that does not exist: the known ones, nearest first."""
-    names = list(known)
+def unknown(kind: str, name: str, known: Iterable[str], rarely: Iterable[str] = (), others: str = "") -> UnknownName:
+    """The error for a name that does not exist: the known ones, nearest first.
+
+    Of the names in `rarely` only those are listed that are near; `others` says what else there is.
+    """
+    names = [*known, *difflib.get_close_matches(name.lower(), list(rarely), n=_NEAR)]
     near = difflib.get_close_matches(name.lower(), names, n=len(names), cutoff=0.4)
     ordered = [*near, *(other for other in names if other not in near)]
     hint = f" Did you mean {near[0]}?" if near else ""
     more = f" and {len(ordered) - _FEW:,} more" if len(ordered) > _NAMES_LIMIT else ""
     shown = ordered[:_FEW] if more else ordered
-    return UnknownName(f"no {kind} is named {name!r}.{hint} There are: {', '.join(shown)}{more}")
+    return UnknownName(f"no {kind} is named {name!r}.{hint} There are: {', '.join(shown)}{more}{others}")
 
 
 def require_model_name(name: str) -> str:

@@ -29,7 +29,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_list_shows_networks_and_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     said = capsys.readouterr().out
-    for name in (*NETWORKS, "44,426", "sample", "comes with Covey", "best, fine-tune, tutorial, NETWORK-RECIPE"):
+    for name in (*NETWORKS, "44,426", "sample", "comes with Covey", "best, fine-tune, tutorial", "as NETWORK-RECIPE"):
         assert name in said
     networks = said.partition("Data sets")[0]
     assert max(map(len, networks.splitlines())) < 250  # into a file, too: the recipes of all networks are in no row
@@ -47,6 +47,37 @@ def test_list_shows_the_recipes_of_one_network(capsys: pytest.CaptureFixture[str
         "one-cycle",
     ):
         assert part in said
+
+
+def test_list_shows_recipes_as_a_data_set_has_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same numbers as those that a training says."""
+    assert main(["list", "lenet"]) == 0
+    said = capsys.readouterr().out
+    assert "Made for 60,000 training images: of less than half as many, batches are smaller" in said
+    assert main(["list", "lenet", "--dataset", "sample"]) == 0
+    said = capsys.readouterr().out
+    assert "Recipes of lenet on sample" in said
+    assert "batch 32, adam lr 0.001, 25 epochs" in said
+    assert "rotation 10 degrees" in said, "what suits digits"
+    assert "fashion-mnist" not in said
+    assert main(["train", "lenet", "--dataset", "sample", "--epochs", "1", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "recipe  tutorial: batch 32, adam lr 0.001, 1 epoch" in said
+    assert "made for 60,000 images: of these 6,000 batches are smaller and epochs more" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--dataset", "sample"], "covey-export list NETWORK --dataset NAME"),
+        (["lenet", "--dataset", "cifar10"], "lenet takes images of 28x28 grey, cifar10 has 32x32 RGB"),
+    ],
+)
+def test_a_data_set_that_says_nothing_of_recipes(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["list", *arguments]) == 2
+    assert says in capsys.readouterr().err
 
 
 def test_each_step_works_alone_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,8 +81,30 @@ def test_recipes_for_other_data_sets_are_of_known_names_and_differ(network: str,
 def test_unknown_names_get_the_nearest() -> None:
     with pytest.raises(UnknownName, match=r"no recipe of lenet is named 'fast'.*There are: .*tutorial"):
         find_recipe("lenet", "fast")
-    with pytest.raises(UnknownName, match="no recipe of vgg is named 'tutorial'"):
+    with pytest.raises(UnknownName, match=r"no recipe of vgg is named 'tutorial'.*, or NETWORK-RECIPE, as in"):
         find_recipe("vgg", "tutorial")
+    with pytest.raises(UnknownName, match="Did you mean lenet-tutorial"):
+        find_recipe("vgg", "lenet-tutoral")
+
+
+@pytest.mark.parametrize("name", ["lenet", "vgg", "torchvision:resnet18", "mine:Net"])
+def test_each_network_can_use_the_recipes_of_the_others(name: str) -> None:
+    lent = find_recipe(name, "mlp-best")
+    assert lent == dataclasses.replace(find_recipe("mlp", "best"), name="mlp-best")
+    clothes = find_recipe(name, "lenet-best", "fashion-mnist")
+    assert clothes.epochs == find_recipe("lenet", "best", "fashion-mnist").epochs
+
+
+def test_a_network_s_own_recipe_by_its_long_name_is_the_same_one() -> None:
+    assert find_recipe("lenet", "lenet-tutorial") is find_recipe("lenet", "tutorial")
+    assert find_recipe("lenet", "lenet-best", "fashion-mnist") is find_recipe("lenet", "best", "fashion-mnist")
+
+
+def test_where_nothing_is_learned_no_recipe_helps() -> None:
+    with pytest.raises(UnknownName, match=r"no recipe of conv-demo is named 'lenet-best'. There are: tutorial$"):
+        find_recipe("conv-demo", "lenet-best")
+    with pytest.raises(UnknownName):
+        find_recipe("lenet", "conv-demo-tutorial")
 
 
 @pytest.mark.parametrize(("name", "recipe_name"), TAUGHT)

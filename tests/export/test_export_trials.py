@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from covey_export.evaluation import predict
 from covey_export.image_classifier import ImageClassifier
 from covey_export.reports.diagnosis import diagnose
 from covey_export.training import trainer
+from covey_export.training.recipe import Recipe
+from covey_export.training.recipes import find_recipe
 from covey_export.trials import page, variants
 from covey_export.trials.trial import Trial, describe_accuracy
 from covey_export.trials.variants import Variant
@@ -136,6 +139,95 @@ def test_networks_are_compared_on_one_data_set(
     assert "cifar-net takes images of 32x32 RGB, mnist has 28x28 grey" in capsys.readouterr().err
 
 
+class TestRecipes:
+    """By which recipe each network is trained where networks are varied."""
+
+    def recipes(self, tmp_path: Path, *arguments: str) -> dict[str, Recipe]:
+        """By network, of the checkpoints that `try` has written."""
+        assert main(["try", *arguments, "--device", "cpu"]) == 0
+        found = [load(folder) for folder in (tmp_path / "trials" / "sample-validation").iterdir()]
+        return {checkpoint.network: checkpoint.recipe for checkpoint in found}
+
+    def test_all_networks_are_trained_by_one(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """By their own, `mlp` would be trained by SGD with a learning rate of 0.1, and `lenet` by Adam with 0.001."""
+        recipes = self.recipes(tmp_path, "mlp", *FEW, "--vary", "network=lenet,mlp")
+        assert recipes["lenet"] == replace(recipes["mlp"], name="mlp-tutorial")
+        said = capsys.readouterr().out
+        sentence = "All networks are trained by one recipe, mlp-tutorial: a difference between them is that of the"
+        assert said.count(sentence) == 2, "before the first training, and below the table"
+        assert "--recipe own" in said
+        written = " ".join((tmp_path / "trials.html").read_text(encoding="utf-8").split())
+        assert html.escape(sentence) in written
+        assert "batch 500, sgd lr 0.1, 1 epoch" in written
+        assert "batch 500, sgd lr 0.1, 1 epoch" in said.partition("How they were trained")[2]
+
+    def test_an_unchanged_copy_is_as_good_as_its_network(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.syspath_prepend(str(tmp_path))
+        assert main(["new", "copied", "--from", "lenet"]) == 0
+        assert main(["try", "lenet", *FEW, "--vary", "network=lenet,copied:Copied"]) == 0
+        one, two = (load(folder).history for folder in (tmp_path / "trials" / "sample-validation").iterdir())
+        assert one == two
+        assert "The first is 0.00 points ahead" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(("name", "batch_size"), [("best", 16), ("cifar-net-best", 16), ("lenet-tutorial", 32)])
+    def test_a_named_one_is_that_of_the_first_word_or_of_the_network_that_it_names(
+        self, tmp_path: Path, name: str, batch_size: int
+    ) -> None:
+        few = ["--dataset", "sample", "--epochs", "1", "--vary", "network=mlp,lenet"]
+        recipes = self.recipes(tmp_path, "mlp", *few, "--recipe", name)
+        assert {recipe.batch_size for recipe in recipes.values()} == {batch_size}
+        assert len({replace(recipe, name="") for recipe in recipes.values()}) == 1
+
+    @pytest.mark.parametrize(("name", "suffix"), [("own", "tutorial"), ("own-best", "best")])
+    def test_each_network_s_own_where_that_is_asked_for(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, suffix: str
+    ) -> None:
+        few = ["--dataset", "sample", "--epochs", "1", "--batch-size", "500", "--vary", "network=mlp,lenet"]
+        recipes = self.recipes(tmp_path, "mlp", *few, "--recipe", name)
+        for network, recipe in recipes.items():
+            assert recipe.learning_rate == find_recipe(network, suffix).learning_rate
+        said = capsys.readouterr().out
+        sentence = f"With --recipe {name} each network is trained by its own recipe: a difference between them is"
+        assert said.count(sentence) == 2
+        told = said.partition("How they were trained")[2]
+        for network in recipes:
+            assert f"{network}-{suffix}" in told
+        assert html.escape(sentence) in (tmp_path / "trials.html").read_text(encoding="utf-8")
+
+    def test_recipes_can_be_varied_too(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        vary = ["--vary", "network=mlp,lenet", "--vary", "recipe=tutorial,own"]
+        assert main(["try", "mlp", *FEW, *vary]) == 0
+        said = capsys.readouterr().out
+        assert "All networks are trained by one recipe, mlp-tutorial" in said
+        assert "With --recipe own each network is trained by its own recipe" in said
+        assert len(list((tmp_path / "trials" / "sample-validation").iterdir())) == 4
+
+    def test_of_one_network_nothing_is_said_of_others(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["try", "mlp", *FEW, "--vary", "dropout=0,0.5"]) == 0
+        said = capsys.readouterr().out
+        assert "All networks" not in said
+        assert "--recipe own" not in said
+
+    def test_a_wrong_name_is_explained(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["try", "mlp", *FEW, "--vary", "network=mlp,lenet", "--recipe", "tutoral"]) == 2
+        said = capsys.readouterr().err
+        assert "no recipe of mlp is named 'tutoral'. Did you mean tutorial?" in said
+        assert "or own for each network's own" in said
+
+    def test_what_a_network_cannot_do_is_left_out_and_told(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """`mlp` takes images of one size only; the recipe of `resnet9` begins with smaller ones."""
+        few = [*FEW, "--vary", "network=mlp,nin", "--recipe", "resnet9-best", "--vary", "precision=float32"]
+        recipes = self.recipes(tmp_path, "mlp", *few)
+        assert {name: recipe.first_size for name, recipe in recipes.items()} == {"mlp": 1.0, "nin": 0.75}
+        said = capsys.readouterr().out
+        assert "note: trained with images of one size" in said
+        assert "they do not differ in the network alone: first size" in said
+
+
 def test_judged_by_the_test_images_each_training_looks_at_them_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample: Dataset
 ) -> None:
@@ -164,6 +256,7 @@ def test_judged_by_the_test_images_each_training_looks_at_them_once(
         (["conv-demo"], "conv-demo has nothing to learn"),
         (["mlp", "--vary", "dropout=0,0.1,0.2,0.3", "--seeds", "50"], "are 200 trainings; expected 100 at most"),
         (["mlp", "--dataset", "cifar10"], "mlp takes images of 28x28 grey"),
+        (["mlp", "--vary", "network=vgg", "--recipe", "own-tutorial"], "no recipe of vgg is named 'tutorial'"),
     ],
 )
 def test_wrong_input_is_explained_before_anything_is_trained(

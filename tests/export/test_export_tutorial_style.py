@@ -153,7 +153,7 @@ def test_own_networks_have_the_recipes_of_the_tutorials() -> None:
     assert next(iter(recipes)) == "best", "the one that is used unless another is named"
     assert recipes["tutorial"] == recipes_of("mnist-cnn")["tutorial"]
     assert recipes_of("own_tutorial:Net", "cifar10")["tutorial"] == recipes_of("cifar-net")["tutorial"]
-    deep = recipes["mnist-deep-tutorial"]
+    deep = find_recipe("own_tutorial:Net", "mnist-deep-tutorial")
     assert (deep.name, deep.optimizer, deep.shuffle) == ("mnist-deep-tutorial", "adam", False)
     assert "tutorial" not in recipes_of("torchvision:resnet18"), "those are not a tutorial's"
     with pytest.raises(UnknownName, match="no recipe of conv-demo is named 'fine-tune'"):

@@ -157,4 +157,4 @@ def test_try_in_chinese(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     assert "请用 --seeds 3" in capsys.readouterr().out
     text = Path("trials.html").read_text(encoding="utf-8")
     assert "偏置" in text
-    assert_chinese(text)
+    assert_chinese(text, *(f"batch 600, sgd lr 0.1, dropout {share}, 1 epoch" for share in ("0.5", "0")))

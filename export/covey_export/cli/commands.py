@@ -26,7 +26,7 @@ from covey_export.reports.version_folders import find_version_folder
 from covey_export.summary import Outcome
 from covey_export.trained_model import TrainedModel
 from covey_export.training import distributed
-from covey_export.training.recipes import FINE_TUNE, find_recipe, recipes_of
+from covey_export.training.recipes import FINE_TUNE, find_recipe, lent_recipes, recipes_of
 from covey_proto import atomic_files
 from covey_proto.resize import Resize
 from covey_proto.wording import plural
@@ -37,10 +37,22 @@ _FITTING = {"--keep-validation": "keep_validation", "--calibrate": "calibrate", 
 
 def list_all(options: argparse.Namespace, report: ProgressReport) -> None:
     if options.network:
-        network = find_network(options.network)
-        report.table(f"Recipes of {network.name}", listing.RECIPE_HEADER, listing.recipe_rows(network))
+        network, dataset, on = find_network(options.network), None, ""
+        if options.dataset is not None:
+            entry = find_entry(options.dataset)
+            if entry.image_shape is not None:
+                network = network.fitted_to(entry.name, entry.image_shape)
+            dataset, on = entry.load(network.spec, options.data_dir), f" on {entry.name}"
+        report.table(f"Recipes of {network.name}{on}", listing.RECIPE_HEADER, listing.recipe_rows(network, dataset))
+        for note in listing.recipe_notes(network, dataset):
+            report.line(note)
         return
+    if options.dataset is not None:
+        raise ExportError(
+            "--dataset goes with a network, whose recipes are shown: covey-export list NETWORK --dataset NAME"
+        )
     report.table("Networks", listing.NETWORK_HEADER, listing.network_rows())
+    report.line(listing.LENT)
     report.table("Data sets", listing.DATASET_HEADER, listing.dataset_rows(options.data_dir))
 
 
@@ -215,10 +227,10 @@ def _job(
         found = checkpoints.load(folder)
         checkpoint_labels = found.labels
         keeps_validation = fits or found.kept_images > 0
-        if options.recipe not in (None, found.recipe.name) and not options.trains:
-            raise InvalidCheckpoint(
-                f"the checkpoint in {folder} is of recipe {found.recipe.name}, not {options.recipe}"
-            )
+        if options.recipe is not None and not options.trains:
+            asked = find_recipe(network.name, options.recipe).name
+            if asked != found.recipe.name:
+                raise InvalidCheckpoint(f"the checkpoint in {folder} is of recipe {found.recipe.name}, not {asked}")
         if found.network == network.name:
             network = found.of_same_images(network)  # what was once said need not be said again
     elif entry.image_shape is None and network.smallest_side is not None:
@@ -269,7 +281,7 @@ def _checkpoint_folder(options: argparse.Namespace, network: Network, dataset: s
         return folder
     folders = {
         recipe: checkpoints.default_folder(network.name, dataset, recipe, options.checkpoints)
-        for recipe in recipes_of(network.name)
+        for recipe in (*recipes_of(network.name), *lent_recipes(network.name))
     }
     there = {recipe: other for recipe, other in folders.items() if (other / checkpoints.FILE).exists()}
     if len(there) > 1:

@@ -88,7 +88,12 @@ def _add_try(parser: argparse.ArgumentParser) -> None:
     )
     add_data_dir(parser)
     parser.add_argument("--dataset", metavar="NAME", help="a data set, or folder:PATH (default: the network's own)")
-    parser.add_argument("--recipe", metavar="NAME", help="how to train (default: the network's first, see list)")
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="how to train (default: the network's first, see list): also of other networks that are varied; "
+        "NETWORK-RECIPE for another one's, own or own-best for each network's own",
+    )
     parser.add_argument("--epochs", type=types.positive, metavar="N", help="of all variants")
     parser.add_argument("--batch-size", type=types.positive, metavar="N", help="of all variants")
     parser.add_argument("--learning-rate", type=types.above_zero, metavar="RATE", help="of all variants")

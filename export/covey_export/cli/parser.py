@@ -45,6 +45,9 @@ def build() -> argparse.ArgumentParser:
 
     every = add("list", "Show the networks, the data sets, and where each data set was found.")
     every.add_argument("network", metavar="NETWORK", nargs="?", help="show the recipes of this one")
+    every.add_argument(
+        "--dataset", metavar="NAME", help="with NETWORK: as its recipes are for this data set, or folder:PATH"
+    )
     exploring.add_data_dir(every)
 
     exploring.add_to(add)
@@ -129,7 +132,11 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
         help="parent of the checkpoints' folders, which are named NETWORK-DATASET-RECIPE (default: checkpoints)",
     )
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="the checkpoint's own folder")
-    parser.add_argument("--recipe", metavar="NAME", help="how to train (default: the network's first, see list)")
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="how to train (default: the network's first, see list); NETWORK-RECIPE for another one's",
+    )
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:

@@ -93,6 +93,11 @@ class ProgressReport:
         self.line(f"input   {describe_input(network, recipe)}")
         self.line(f"labels  {describe_labels(dataset.labels)}")
         self.line(f"recipe  {recipe.name}: {recipe.describe()}")
+        if recipe.is_adapted_to(len(dataset.train_images)):
+            self.line(
+                f"        made for {recipe.train_images:,} images: of these {len(dataset.train_images):,} batches are "
+                f"smaller and epochs more, so that there are as many steps, unless options say otherwise"
+            )
         self.line(f"augment {(recipe.augmentation or NONE).describe()}")
         self.line(f"device  {device}, {precision}")
         self.line(f"begins  {_now()}")

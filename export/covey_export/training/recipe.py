@@ -127,9 +127,9 @@ class Recipe:
         unscaled, `resnet` on the sample (batch 32, peak 0.25) never left a loss of 2.30, or ended in NaN. A constant
         rate is far below that limit and stays; so does Adam's, whose steps are scaled by the gradient's size.
         """
-        shortage = self.train_images / train_images
-        if shortage < 2 or not self.epochs:
+        if not self.is_adapted_to(train_images):
             return self
+        shortage = self.train_images / train_images
         divisor = max(1, min(8, int(shortage), self.batch_size // _MIN_BATCH))
         epochs = round(self.epochs * shortage / min(4, divisor))
         batch_size = self.batch_size // divisor
@@ -140,6 +140,10 @@ class Recipe:
             epochs=max(self.epochs, min(_MAX_EPOCHS, epochs)),
             learning_rate=self.learning_rate * (batch_size / self.batch_size if scales else 1),
         )
+
+    def is_adapted_to(self, train_images: int) -> bool:
+        """Whether a set of that many images is small enough for other numbers than the recipe's own."""
+        return self.epochs > 0 and 2 * train_images <= self.train_images
 
     def describe(self) -> str:
         """One line for people."""

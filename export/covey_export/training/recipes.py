@@ -212,33 +212,39 @@ OTHER_DATASETS: Mapping[tuple[str, str], Mapping[str, Recipe]] = {
 
 
 def recipes_of(network: str, dataset: str | None = None) -> Mapping[str, Recipe]:
-    """The network's recipes by name, its usual one first; with `dataset`, those for that data set."""
+    """The network's own recipes by name, its usual one first; with `dataset`, those for that data set."""
     if network.startswith(torchvision_networks.PREFIX):
         return _ANY
-    if network not in NETWORKS:
-        return {**_ANY, **_of_other_networks(dataset)}
+    if network not in NETWORKS:  # `tutorial` is what is usual for such images
+        return {**_ANY, TUTORIAL: _MNIST_CNN if dataset in _TAUGHT_ON_DIGITS else _CIFAR_NET}
     of_dataset = OTHER_DATASETS.get((network, dataset), {}) if dataset else {}
     recipes = {**RECIPES[network], **of_dataset}
     return {**recipes, FINE_TUNE: _FINE_TUNE} if any(recipe.epochs for recipe in recipes.values()) else recipes
 
 
+def lent_recipes(network: str, dataset: str | None = None) -> Mapping[str, Recipe]:
+    """What else it can be trained by: NETWORK-RECIPE of each of Covey's networks that learns. None where the network
+    itself has nothing to learn."""
+    if not find_recipe(network).epochs:
+        return {}
+    return {
+        f"{lender}-{name}": recipe if lender == network else replace(recipe, name=f"{lender}-{name}")
+        for lender, recipes in RECIPES.items()
+        for name, recipe in {**recipes, **OTHER_DATASETS.get((lender, dataset or ""), {})}.items()
+        if recipe.epochs
+    }
+
+
 def find_recipe(network: str, name: str | None = None, dataset: str | None = None) -> Recipe:
-    """The network's recipe of that name, by default its first; with `dataset`, the one for it. Raises UnknownName."""
+    """The network's recipe of that name, or another network's as NETWORK-RECIPE; by default its own first. With
+    `dataset`, the one for it. Raises UnknownName."""
     recipes = recipes_of(network, dataset)
     if name is None:
         return next(iter(recipes.values()))
-    if name not in recipes:
-        raise naming.unknown(f"recipe of {network}", name, recipes)
-    return recipes[name]
-
-
-def _of_other_networks(dataset: str | None) -> Mapping[str, Recipe]:
-    """For a user's own network: `tutorial`, as is usual for such images, and NETWORK-RECIPE of each of Covey's."""
-    tutorial = _MNIST_CNN if dataset in _TAUGHT_ON_DIGITS else _CIFAR_NET
-    by_name = {
-        f"{network}-{name}": replace(recipe, name=f"{network}-{name}")
-        for network, recipes in RECIPES.items()
-        for name, recipe in {**recipes, **OTHER_DATASETS.get((network, dataset or ""), {})}.items()
-        if recipe.epochs
-    }
-    return {TUTORIAL: tutorial, **by_name}
+    if name in recipes:
+        return recipes[name]
+    lent = lent_recipes(network, dataset)
+    if name in lent:
+        return lent[name]
+    others = ", or NETWORK-RECIPE, as in lenet-best, for that of another network" if lent else ""
+    raise naming.unknown(f"recipe of {network}", name, recipes, lent, others)

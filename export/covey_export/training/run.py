@@ -23,6 +23,7 @@ from covey_export.training.augmentation import NONE, Augmentation
 from covey_export.training.capabilities import fit_to_network
 from covey_export.training.distributed import Group
 from covey_export.training.recipe import Recipe
+from covey_export.training.recipes import recipes_of
 from covey_export.training.trainer import Trainer
 from covey_export.training.watch import USUAL, Watch
 from covey_export.weights import Weights
@@ -88,10 +89,11 @@ def train(
                 raise ExportError(
                     "--freeze trains the last layer alone, on top of given layers: it goes with --weights"
                 )
-            if network.is_own:  # nobody knows yet what it can do
+            if network.is_own or recipe.name not in recipes_of(network.name):  # nobody knows yet whether they fit
                 run_recipe, notes = fit_to_network(network, len(dataset.labels), run_recipe, device)
                 for note in notes:
                     report.line(f"note: {note}")
+            if network.is_own:
                 onnx_graph.require_convertible(network, len(dataset.labels), run_recipe)
         checkpoints.require_writable(folder)
         with _threads(run_recipe.threads):

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from covey_export.datasets import Dataset
 from covey_export.datasets.loaded import LoadedDatasets
 from covey_export.errors import ExportError
-from covey_export.networks import find_network
+from covey_export.networks import Network, find_network
 from covey_export.reports.progress import ProgressReport
-from covey_export.trials import page, variants
+from covey_export.trials import how_trained, page, recipes, variants
 from covey_export.trials.plan import Plan
 from covey_proto import atomic_files
 from covey_proto.wording import plural
 from covey_reports import language
+from covey_reports.language import say
 
 _MAX_TRAININGS = 100
 # Options that all variants share, by their flag.
@@ -26,9 +27,10 @@ def run(
 ) -> None:
     """Trains what is not trained yet, prints the table and writes the page. `parse` reads a command line of
     `covey-export`. Raises ExportError and its kinds."""
-    if options.dataset is None:  # that of the network, also for the networks that are varied
-        options.dataset = find_network(options.network).default_dataset
-    plans = _plan(options, parse)
+    network = find_network(options.network)  # its data set and recipes are those of the networks that are varied, too
+    if options.dataset is None:
+        options.dataset = network.default_dataset
+    plans = _plan(options, parse, network)
     datasets = LoadedDatasets(options.data_dir)
     judged_by_test = options.judge == "test"
 
@@ -44,22 +46,35 @@ def run(
         return dataset
 
     folder = options.checkpoints / f"{plans[0].entry.name}-{options.judge}".replace(":", "-").replace("/", "-")
-    trials = []
+    with language.spoken(options.lang):
+        premises = how_trained.premises(plans)
+    for premise in premises:
+        report.line(f"note: {premise}")
+    if premises and not any(recipes.is_own(plan.asked) for plan in plans):
+        report.line(f"note: for each network's own recipe add --recipe {recipes.OWN}")
+    tried = []
     for number, plan in enumerate(plans, 1):
         report.line(f"{number} of {plural(len(plans), 'variant')}: {plan.variant.title}")
         with report.brief():
-            trials.append(plan.train(load, folder, options.seeds, options.device, report, test_once=judged_by_test))
-    trials.sort(key=lambda trial: -trial.accuracy)
+            trial = plan.train(load, folder, options.seeds, options.device, report, test_once=judged_by_test)
+            tried.append((plan, trial))
+    tried.sort(key=lambda one: -one[1].accuracy)
+    trials = [trial for _, trial in tried]
     with language.spoken(options.lang):
-        title = language.say("{network} on {dataset}", network=options.network, dataset=plans[0].entry.name)
+        title = say("{network} on {dataset}", network=options.network, dataset=plans[0].entry.name)
         report.table(title, page.header(options.judge), page.rows(trials))
-        for text in page.remarks(trials):
+        if premises:
+            report.table(say("How they were trained"), how_trained.header(), how_trained.rows(tried))
+        remarks = [*premises, *how_trained.exceptions(tried), *page.remarks(trials)]
+        for text in remarks:
             report.line(text)
-        atomic_files.write_text(options.output, page.write_page(title, options.judge, trials))
+        atomic_files.write_text(options.output, page.write_page(title, options.judge, tried, remarks))
     report.line(f"wrote   {options.output}")
 
 
-def _plan(options: argparse.Namespace, parse: Callable[[Sequence[str]], argparse.Namespace]) -> list[Plan]:
+def _plan(
+    options: argparse.Namespace, parse: Callable[[Sequence[str]], argparse.Namespace], lender: Network
+) -> list[Plan]:
     chosen = variants.combine(options.vary)
     trainings = len(chosen) * options.seeds
     if trainings > _MAX_TRAININGS:
@@ -83,5 +98,5 @@ def _plan(options: argparse.Namespace, parse: Callable[[Sequence[str]], argparse
             train_options = parse(["train", *variant.arguments(options.network), *shared])
         except SystemExit as error:
             raise ExportError(f"the variant {variant.title!r} is no training: see the line above") from error
-        plans.append(Plan.of(variant, train_options))
+        plans.append(Plan.of(variant, train_options, lender))
     return plans

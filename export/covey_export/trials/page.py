@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from covey_export.reports import diagnosis
 from covey_export.reports.drawing import trials as drawing
 from covey_export.training import optimization
+from covey_export.trials import how_trained
+from covey_export.trials.how_trained import Tried
 from covey_export.trials.trial import Trial, describe_accuracy
 from covey_proto import noise
 from covey_reports import canvas
@@ -67,8 +69,9 @@ def remarks(trials: Sequence[Trial]) -> list[str]:
 
 
 @canvas.style()
-def write_page(title: str, judge: str, trials: Sequence[Trial]) -> str:
-    """The whole page; trials are sorted, the most accurate first."""
+def write_page(title: str, judge: str, tried: Sequence[Tried], notes: Sequence[str]) -> str:
+    """The whole page; what was tried is sorted, the most accurate first. `notes` are sentences to begin with."""
+    trials = [trial for _, trial in tried]
     images = say(_IMAGES[judge])
     return pages.write_page(
         "covey_export.reports",
@@ -82,7 +85,9 @@ def write_page(title: str, judge: str, trials: Sequence[Trial]) -> str:
         ),
         header=header(judge),
         rows=rows(trials),
-        remarks=remarks(trials),
+        remarks=notes,
+        how_header=how_trained.header(),
+        how_rows=how_trained.rows(tried),
         images=images,
         is_validation=judge == "validation",
         curves=drawing.draw_curves(trials, images),

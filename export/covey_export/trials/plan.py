@@ -23,6 +23,7 @@ from covey_export.training.recipe import Recipe
 from covey_export.training.recipes import find_recipe
 from covey_export.training.run import train
 from covey_export.training.watch import Watch
+from covey_export.trials import recipes
 from covey_export.trials.trial import Trial
 from covey_export.trials.variants import Variant
 
@@ -31,28 +32,38 @@ _CLEAN_IMAGES = 5_000  # of the training set, classified without dropout after e
 
 @dataclass(frozen=True)
 class Plan:
-    """One variant, ready to be trained. `changes` are those of the recipe, by the variant's options."""
+    """One variant, ready to be trained.
+
+    `asked` is the recipe as its options name it, `lender` the network whose recipes are meant, and `changes` are those
+    of the recipe, by the variant's options.
+    """
 
     variant: Variant
     network: Network
     entry: Entry
+    lender: Network
+    asked: str | None
     recipe: Recipe
     changes: Mapping[str, Any]
 
     @classmethod
-    def of(cls, variant: Variant, options: argparse.Namespace) -> Plan:
-        """The plan for options of `covey train`. Raises ExportError and its kinds, also where the network cannot
-        be built: errors are found before hours of work on other variants."""
+    def of(cls, variant: Variant, options: argparse.Namespace, lender: Network) -> Plan:
+        """The plan for options of `covey train`; its recipe is one of `lender`.
+
+        Raises ExportError and its kinds, also where the network cannot be built: errors are found before hours of work
+        on other variants.
+        """
         network = find_network(options.network)
         entry = find_entry(options.dataset or network.default_dataset)
         if entry.image_shape is not None:
             network = network.fitted_to(entry.name, entry.image_shape)
-        recipe = find_recipe(network.name, options.recipe, entry.name)
-        if not recipe.epochs:
-            raise ExportError(f"{network.name} has nothing to learn, so that there is nothing to try")
+        recipe = recipes.find(network, lender, options.recipe, entry.name)
+        for each in (network, lender):
+            if not find_recipe(each.name).epochs:
+                raise ExportError(f"{each.name} has nothing to learn, so that there is nothing to try")
         changes = recipe_changes.find(options, recipe, network)
         network.build(Task(network.image_shape, network.classes, changes.get("dropout")))
-        return cls(variant, network, entry, recipe, changes)
+        return cls(variant, network, entry, lender, options.recipe, recipe, changes)
 
     def train(
         self,
