@@ -60,15 +60,40 @@ def test_an_unchanged_copy_trains_alike(tmp_path: Path, capsys: pytest.CaptureFi
     assert all(torch.equal(value, two.model[name]) for name, value in one.model.items())
 
 
-@pytest.mark.parametrize("source", ["cifar-net", "vgg"])
+def commands(steps: Path) -> list[list[str]]:
+    lines = steps.read_text(encoding="utf-8").splitlines()
+    return [shlex.split(line.replace("covey export ", "covey "))[1:] for line in lines if line.startswith("covey ")]
+
+
+@pytest.mark.parametrize("source", [name for name in NETWORKS if name != "conv-demo"])
 def test_the_commands_that_it_names_are_valid(source: str, tmp_path: Path) -> None:
+    """On images that the network can take; those that come with Covey, where it can."""
     _, steps = new_network.write("my_net", source, tmp_path)
-    commands = [line for line in steps.read_text(encoding="utf-8").splitlines() if line.startswith("covey ")]
-    assert len(commands) == 4
-    for command in commands:
-        options = build().parse_args(shlex.split(command.removeprefix("covey ").removeprefix("export ")))
-        if getattr(options, "recipe", None) and ":" in options.networks[0]:
-            assert find_recipe(options.networks[0], options.recipe).epochs
+    shown, tried, published = (build().parse_args(words) for words in commands(steps))
+    assert tried.judge == "validation"
+    assert tried.epochs == (None if source == "cifar-net" else 3), "the tutorial has 2"
+    assert (tried.network, tried.vary) == (source, [f"network={source},my_net:MyNet"])
+    assert find_recipe(source, published.recipe) is find_recipe(source), "it is published as it was tried"
+    datasets = {shown.dataset, tried.dataset, published.dataset}
+    assert datasets == {"cifar10" if source == "cifar-net" else "sample"}
+    if datasets == {"sample"}:
+        assert NETWORKS[source].fitted_to("sample", (28, 28, 1))
+
+
+def test_the_commands_run_where_there_is_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, steps = new_network.write("my_net", "lenet", tmp_path)
+    few = {"try": ["--epochs", "1", "--seeds", "1"], "all": ["--epochs", "1", "--no-report"]}
+    for words in commands(steps):
+        assert main([*words, *few.get(words[0], [])]) == 0
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == ["show.html", "trials.html"]
+    assert (tmp_path / "models" / "my_net-MyNet" / "1" / "model.onnx").is_file()
+    assert "All networks are trained by one recipe, lenet-tutorial" in capsys.readouterr().out
+
+
+def test_without_images_a_network_of_a_fixed_size_can_be_shown(tmp_path: Path) -> None:
+    _, steps = new_network.write("my_net", "cifar-net", tmp_path)
+    assert "say `--image-size 32`" in " ".join(steps.read_text(encoding="utf-8").split())
+    assert main(["show", "my_net:MyNet", "--image-size", "32"]) == 0
 
 
 @pytest.mark.parametrize(
