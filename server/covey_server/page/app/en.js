@@ -213,7 +213,7 @@ export default {
   "inside.parameters": "{n} parameters",
   "inside.click": "Click a value to see what it is computed from.",
   "inside.click-score": "Click a probability to see the score that it comes from, and how.",
-  "inside.took": "Explained in {total}, by {images} runs of the network.",
+  "inside.took": "Explained in {total}; the network computed {images} images for that.",
   "inside.terms": "The words, each in a sentence",
   "heat.likely": "Most probable",
   "heat.all": "All classes",

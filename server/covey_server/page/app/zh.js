@@ -213,7 +213,7 @@ export default {
   "inside.parameters": "{n} 个参数",
   "inside.click": "点击一个数值，看它由什么算出。",
   "inside.click-score": "点击一个概率，看它来自哪个得分、如何算出。",
-  "inside.took": "解释用时 {total}，网络运行 {images} 次。",
+  "inside.took": "解释用时 {total}，网络为此计算了 {images} 张图片。",
   "inside.terms": "术语，每条一句话",
   "heat.likely": "最可能的类别",
   "heat.all": "全部类别",
