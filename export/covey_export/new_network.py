@@ -98,7 +98,7 @@ def _first_dataset(network: Network) -> tuple[str, str]:
         network.fitted_to(Sample.name, Sample.image_shape)
     except InvalidDataset:
         return usual, (
-            f"It takes images of {size(network.image_shape)}: those of `{usual}` (`covey-export list` says where they "
+            f"It takes images of {size(network.image_shape)}: those of `{usual}` (`covey export list` says where they "
             f"are found), or yours by `--dataset folder:PATH`, a folder for each class. `show` needs none: in place of "
             f"`--dataset {usual}` say `--image-size {network.image_shape[0]}`."
         )

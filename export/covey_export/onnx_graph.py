@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import sys
 import tempfile
-import traceback
 from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from covey_export import embedding, evaluation, image_classifier, sealing
 from covey_export.errors import ConversionFailed, InvalidNetwork
 from covey_export.image_classifier import ImageClassifier
 from covey_export.networks import ImageShape, Network, Output
-from covey_export.networks.trial import first_line
+from covey_export.networks.blame import with_line
 from covey_export.training.recipe import Recipe
 from covey_proto import tensors
 from covey_server.errors import EngineFailed, RefusedModel
@@ -147,11 +146,4 @@ def _reason(error: BaseException) -> str:
     """What torch says at the root of the error, and the line of the network's own code that it is about."""
     while error.__cause__ is not None:
         error = error.__cause__
-    others = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
-    own = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.name == "forward" and not frame.filename.startswith(others)
-    ]
-    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno}: {own[-1].line})" if own else ""
-    return first_line(error) + where
+    return with_line(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -88,6 +89,24 @@ def test_the_commands_run_where_there_is_no_data(tmp_path: Path, capsys: pytest.
     assert sorted(path.name for path in tmp_path.glob("*.html")) == ["show.html", "trials.html"]
     assert (tmp_path / "models" / "my_net-MyNet" / "1" / "model.onnx").is_file()
     assert "All networks are trained by one recipe, lenet-tutorial" in capsys.readouterr().out
+
+
+def test_a_copy_without_dropout_says_how_it_gets_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new_network.write("mine", "lenet", tmp_path)
+    command = ["try", "mine:Mine", "--dataset", "sample", "--vary", "dropout=0,0.5", "--epochs", "1"]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "mine:Mine has no parameter `dropout`" in said
+    found = re.search("`(def __init__.*)`", said)
+    assert found is not None
+    text = (tmp_path / "mine.py").read_text()
+    changed = text.replace("def __init__(self, classes: int) -> None:", f"{found[1]}:")
+    changed = changed.replace("nn.Linear(84, classes)", "nn.Dropout(dropout), nn.Linear(84, classes)")
+    (tmp_path / "mine.py").write_text(changed)
+    del sys.modules["mine"]
+    network = find_network("mine:Mine").fitted_to("sample", (28, 28, 1))
+    dropped = [part.p for part in network.build(Task((28, 28, 1), 10, 0.3)).modules() if isinstance(part, nn.Dropout)]
+    assert dropped == [0.3]
 
 
 def test_without_images_a_network_of_a_fixed_size_can_be_shown(tmp_path: Path) -> None:

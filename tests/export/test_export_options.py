@@ -92,7 +92,8 @@ class TestImagesOfFolders:
         (["train", "lenet", "--dataset", "sample", "--weights", "no.pth"], "there are no weights in no.pth"),
         (["all", "lenet", "mlp", "--weights", "a.pth"], "--weights are for one network"),
         (["compare", "lenet", "mlp"], "lenet"),
-        (["compare", "lenet"], "1 model to compare; expected 2 to 10"),
+        (["compare", "lenet"], "expected 2 to 10. In models there are: none; --models DIR names another"),
+        (["compare", "lenet", "mlp"], "or name the folder that models were published in: --models DIR"),
     ],
 )
 def test_options_that_do_not_go_together(

@@ -227,3 +227,17 @@ def test_a_folder_is_no_output_and_that_is_said_at_once(capsys: pytest.CaptureFi
         with pytest.raises(SystemExit):
             main([*arguments, "--output", str(tmp_path)])
         assert "expected a file to write, got the folder" in capsys.readouterr().err
+
+
+def test_an_own_network_without_images_of_its_size_is_told_how_to_get_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "shown", "--from", "lenet"]) == 0
+    assert main(["show", "shown:Shown"]) == 2
+    said = capsys.readouterr().err
+    assert "No --dataset was given, so that the images were 224x224 RGB" in said
+    assert "as in --dataset sample (28x28 grey, comes with Covey)" in said
+    assert main(["show", "shown:Shown", "--dataset", "sample"]) == 0
+    assert main(["show", "shown:Shown", "--image-size", "8", "--grey"]) == 2
+    assert "No --dataset" not in capsys.readouterr().err, "a size was given"

@@ -251,7 +251,7 @@ def test_judged_by_the_test_images_each_training_looks_at_them_once(
     ("arguments", "says"),
     [
         (["mlp", "--vary", "optimizer=sgd,adma"], "the variant 'optimizer adma' is no training"),
-        (["lenet", "--vary", "dropout=0,0.5"], "lenet has no dropout"),
+        (["lenet", "--vary", "dropout=0,0.5"], "no dropout; omit --dropout, or put some into a copy: covey-export new"),
         (["mlp", *FEW, "--vary", "epochs=1,2"], "--epochs is both given and varied"),
         (["conv-demo"], "conv-demo has nothing to learn"),
         (["mlp", "--vary", "dropout=0,0.1,0.2,0.3", "--seeds", "50"], "are 200 trainings; expected 100 at most"),
@@ -280,6 +280,8 @@ def test_what_may_be_concluded(trained: Checkpoint) -> None:
     assert "which may be chance: its 95 % interval is -" in page.remarks(close)[0]
     far = [_trial("0", trained, 0.952, 0.951, 0.950), _trial("1", trained, 0.90, 0.901, 0.902)]
     assert page.remarks(far)[0].startswith("The first is 5.00 points ahead of the second, more than chance gives")
+    scattered = [_trial("0", trained, 0.9, 0.1), _trial("1", trained, 0.1, 0.2)]
+    assert "its 95 % interval is -100.00 to +100.00 points" in page.remarks(scattered)[0], "no accuracy allows more"
     assert describe_accuracy(far[0]) == "95.10 \u00b1 0.10 %"
     assert far[0].gap == pytest.approx(0.95 - 0.951)
     assert page.remarks([alone]) == []

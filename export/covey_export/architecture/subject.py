@@ -10,8 +10,8 @@ from torch import nn
 
 from covey_export import image_classifier, onnx_graph
 from covey_export.datasets import Dataset, Entry, find_entry
-from covey_export.errors import ExportError
-from covey_export.networks import NETWORKS, Network, find_network
+from covey_export.errors import ExportError, InvalidNetwork
+from covey_export.networks import NETWORKS, Network, find_network, size
 from covey_export.reports.version_folders import find_version_folder
 from covey_export.training.recipe import Recipe
 from covey_export.training.recipes import find_recipe
@@ -60,7 +60,16 @@ def of_network(
         recipe.fitted_to(loaded) if loaded else replace(recipe, mean=recipe.mean or (0.0,), std=recipe.std or (1.0,))
     )
     torch.manual_seed(0)
-    model = image_classifier.build(network, len(loaded.labels) if loaded else network.classes, recipe).eval()
+    try:
+        model = image_classifier.build(network, len(loaded.labels) if loaded else network.classes, recipe).eval()
+    except InvalidNetwork as error:
+        if not network.is_own or entry is not None or image_size is not None:
+            raise
+        raise InvalidNetwork(
+            f"{error}. No --dataset was given, so that the images were {size(network.image_shape)}; name the one that "
+            f"the network is made for, as in --dataset sample (28x28 grey, comes with Covey), or say --image-size and "
+            f"--grey"
+        ) from error
     _keep_zeros(model)
     proto = onnx_graph.export(model, network.image_shape)
     count = sum(values.numel() for values in model.network.parameters())

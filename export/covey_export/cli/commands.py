@@ -19,10 +19,10 @@ from covey_export.errors import ExportError, InvalidCheckpoint, InvalidDataset, 
 from covey_export.export_job import ExportJob
 from covey_export.networks import NETWORKS, Network, find_network, size
 from covey_export.quantization.precision import Precision
+from covey_export.reports import version_folders
 from covey_export.reports.comparison import MAX_MODELS
 from covey_export.reports.comparison import compare as compare_versions
 from covey_export.reports.progress import ProgressReport
-from covey_export.reports.version_folders import find_version_folder
 from covey_export.summary import Outcome
 from covey_export.trained_model import TrainedModel
 from covey_export.training import distributed
@@ -107,8 +107,12 @@ def draw_report(options: argparse.Namespace, report: ProgressReport) -> None:
 
 def compare(options: argparse.Namespace, report: ProgressReport) -> None:
     if not 2 <= len(options.compared) <= MAX_MODELS:
-        raise ExportError(f"{plural(len(options.compared), 'model')} to compare; expected 2 to {MAX_MODELS}")
-    folders = [find_version_folder(text, options.models) for text in options.compared]
+        there = ", ".join(version_folders.names(options.models)) or "none"
+        raise ExportError(
+            f"{plural(len(options.compared), 'model')} to compare; expected 2 to {MAX_MODELS}. In {options.models} "
+            f"there are: {there}; --models DIR names another folder"
+        )
+    folders = [version_folders.find_version_folder(text, options.models) for text in options.compared]
 
     def load(folder: Path, dataset: str) -> Dataset:
         from covey_export.architecture import subject  # onnxruntime takes a second to import

@@ -8,7 +8,7 @@ from typing import Any
 
 from covey_export.cli import given_weights
 from covey_export.errors import ExportError
-from covey_export.networks import Network
+from covey_export.networks import NETWORKS, Network
 from covey_export.option_values import Optimizer
 from covey_export.training.recipe import WITH_MOMENTUM, Recipe
 
@@ -28,7 +28,7 @@ def find(options: argparse.Namespace, recipe: Recipe, network: Network) -> dict[
         field: value for field in _FIELDS if (value := getattr(options, field, None)) is not None
     }
     if options.dropout is not None and not network.takes_dropout:
-        raise ExportError(f"{network.name} has no dropout; omit --dropout")
+        raise ExportError(_no_dropout(network))
     if options.epochs == 0 and options.weights is None:
         raise ExportError("--epochs 0 publishes given weights as they are: it goes with --weights")
     optimizer = changes.get("optimizer", recipe.optimizer)
@@ -50,6 +50,19 @@ def find(options: argparse.Namespace, recipe: Recipe, network: Network) -> dict[
         changes["freeze"] = True
     implied = ("nesterov", "bias_rate")
     return {field: value for field, value in changes.items() if field not in implied or value != getattr(recipe, field)}
+
+
+def _no_dropout(network: Network) -> str:
+    if network.is_own:
+        return (
+            f"{network.name} has no parameter `dropout`, so that none can be given to it; omit --dropout, or take it "
+            f"where the network is made, as in `def __init__(self, classes: int, dropout: float = 0.5)`, with "
+            f"nn.Dropout(dropout) where values are to be dropped"
+        )
+    copy = (
+        f", or put some into a copy: covey-export new mynet --from {network.name}" if network.name in NETWORKS else ""
+    )
+    return f"{network.name} has no dropout; omit --dropout{copy}"
 
 
 def flags(changes: Mapping[str, Any]) -> str:

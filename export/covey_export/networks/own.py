@@ -19,8 +19,9 @@ from torch import nn
 
 from covey_export import naming
 from covey_export.errors import InvalidNetwork, UnknownName
+from covey_export.networks.blame import with_line
 from covey_export.networks.network import Network, Task
-from covey_export.networks.trial import first_line, require_classes
+from covey_export.networks.trial import require_classes
 
 _ARGUMENTS = ("classes", "num_classes", "channels", "height", "width", "dropout")
 _USUAL_SHAPE = (224, 224, 3)  # of folders of images; other data sets say theirs
@@ -105,7 +106,7 @@ def _import(module_name: str, name: str) -> ModuleType:
         # A module that is there may miss another one; that is its own error.
         if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
             raise _unknown_module(module_name, name, here) from error
-        raise InvalidNetwork(f"{name}: importing {module_name} raised {first_line(error)}") from error
+        raise InvalidNetwork(f"{name}: importing {module_name} raised {with_line(error)}") from error
 
 
 def _unknown_module(module_name: str, name: str, here: str) -> UnknownName:
@@ -170,7 +171,7 @@ def _build(
     try:
         module = function(**{argument: known[argument] for argument in declared if argument in known})
     except Exception as error:
-        raise InvalidNetwork(f"{name} raised {first_line(error)}") from error
+        raise InvalidNetwork(f"{name} raised {with_line(error)}") from error
     if not isinstance(module, nn.Module):
         raise InvalidNetwork(f"{name} gave a {type(module).__name__}; expected a torch.nn.Module")
     return module

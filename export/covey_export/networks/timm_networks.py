@@ -11,8 +11,9 @@ from torch import nn
 
 from covey_export import naming
 from covey_export.errors import InvalidNetwork, UnknownName
+from covey_export.networks.blame import first_line
 from covey_export.networks.network import Network, Task, size
-from covey_export.networks.trial import first_line, require_classes
+from covey_export.networks.trial import require_classes
 from covey_proto.resize import Resize
 
 PREFIX = "timm:"

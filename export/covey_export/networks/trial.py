@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from covey_export.errors import InvalidNetwork
+from covey_export.networks import blame
 from covey_export.networks.network import Task, size
 
 _MAX_BYTES = 2**31  # of an ONNX file, which is one protobuf message
@@ -51,7 +52,7 @@ def _run(module: nn.Module, images: torch.Tensor, task: Task, name: str) -> obje
     except Exception as error:
         raise InvalidNetwork(
             f"{name} cannot take images of {size(task.image_shape)}: for {tuple(images.shape)} float32 it raised "
-            f"{first_line(error)}"
+            f"{blame.with_line(error)}"
         ) from error
     return outputs
 
@@ -132,9 +133,3 @@ def _require(outputs: object, classes: int, name: str) -> None:
             f"{name} gives probabilities (each row adds up to 1); expected {wanted}: leave out its softmax, "
             f"the served model has its own"
         )
-
-
-def first_line(error: BaseException) -> str:
-    """An error of someone else's code, for people: its kind and the first line of what it says."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -27,10 +27,19 @@ def find_version_folder(text: str, models: Path) -> Path:
         return _version_of(path, "")
     if path.is_dir():
         raise ReportFailed(f"{path} holds no {layout.FILE_NAME}; expected a folder models/NAME/VERSION")
-    known = [folder.name for folder in _folders(models) if model_versions.versions(folder)]
+    known = names(models)
     if not known:
-        raise ReportFailed(f"{models} holds no models, and {text} is no folder; publish one with covey convert")
-    raise naming.unknown("model", name if layout.is_model_name(name) else text, known)
+        raise ReportFailed(
+            f"{models} holds no models, and {text} is no folder; publish one with covey export all, or name the folder "
+            f"that models were published in: --models DIR"
+        )
+    others = f", in {models}; of another folder say --models DIR"
+    raise naming.unknown("model", name if layout.is_model_name(name) else text, known, others=others)
+
+
+def names(models: Path) -> list[str]:
+    """The names of the published models in a folder."""
+    return [folder.name for folder in _folders(models) if model_versions.versions(folder)]
 
 
 def _version_of(model: Path, version: str) -> Path:

@@ -10,7 +10,7 @@ from covey_export import image_classifier
 from covey_export.errors import InvalidNetwork
 from covey_export.evaluation import predict
 from covey_export.networks import Network
-from covey_export.networks.trial import first_line
+from covey_export.networks.blame import with_line
 from covey_export.option_values import TrainingPrecision
 from covey_export.training import mixed_precision, optimization, progressive
 from covey_export.training.recipe import Recipe
@@ -35,27 +35,27 @@ def fit_to_network(network: Network, classes: int, recipe: Recipe, device: torch
         if error is not None:
             recipe = replace(recipe, channels_last=False)
             done = "trained" if recipe.epochs else "run"
-            notes.append(f"{done} with contiguous tensors: with channels-last ones it raised {first_line(error)}")
+            notes.append(f"{done} with contiguous tensors: with channels-last ones it raised {with_line(error)}")
     error = _try_step(network, classes, recipe, device, "float32") if not recipe.channels_last else None
     if error is not None:
         action = "trained: forward and backward" if recipe.epochs else "run: forward"
         raise InvalidNetwork(
-            f"{network.name} cannot be {action} of {_BATCH} images raised {first_line(error)}"
+            f"{network.name} cannot be {action} of {_BATCH} images raised {with_line(error)}"
         ) from error
     if recipe.first_size < 1 and recipe.epochs:
         error = _try_step(network, classes, recipe, device, "float32", done=0.0)
         if error is not None:
             recipe = replace(recipe, first_size=1.0)
-            notes.append(f"trained with images of one size: with smaller ones it raised {first_line(error)}")
+            notes.append(f"trained with images of one size: with smaller ones it raised {with_line(error)}")
     if recipe.precision != "float32" and recipe.epochs:
         error = _try_step(network, classes, recipe, device, "bfloat16")
         if error is not None and recipe.precision == "bfloat16":
             raise InvalidNetwork(
-                f"{network.name} cannot be trained in bfloat16: it raised {first_line(error)}; use --precision float32"
+                f"{network.name} cannot be trained in bfloat16: it raised {with_line(error)}; use --precision float32"
             ) from error
         if error is not None:
             recipe = replace(recipe, precision="float32")
-            notes.append(f"trained in float32: in bfloat16 it raised {first_line(error)}")
+            notes.append(f"trained in float32: in bfloat16 it raised {with_line(error)}")
     return recipe, notes
 
 

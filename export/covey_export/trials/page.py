@@ -56,7 +56,7 @@ def remarks(trials: Sequence[Trial]) -> list[str]:
             "round: use --seeds 3 before you choose."
         )
         return [say(one_seed, points=points)]
-    low, high = (end * 100 for end in interval)
+    low, high = (min(max(end * 100, -100.0), 100.0) for end in interval)  # no accuracy is below 0 or above 100 %
     chance = (
         "The first is {points:.2f} points ahead of the second, which may be chance: its 95 % interval is {low:+.2f} to "
         "{high:+.2f} points. More seeds make it shorter."

@@ -213,7 +213,7 @@ def test_paths(models: Path) -> None:
 
 
 def test_unknown_model_offers_the_nearest(models: Path) -> None:
-    with pytest.raises(UnknownName, match=r"no model is named 'lennet'\. Did you mean lenet\? There are: lenet, mlp"):
+    with pytest.raises(UnknownName, match=r"is named 'lennet'\. Did you mean lenet\? There are: lenet, mlp, in "):
         find_version_folder("lennet", models)
 
 

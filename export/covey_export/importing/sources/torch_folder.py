@@ -19,7 +19,7 @@ from covey_export.importing.sources.contract import Contract
 from covey_export.importing.sources.hub_folder import HubFolder
 from covey_export.importing.sources.onnx_file import OnnxFile
 from covey_export.networks import timm_networks
-from covey_export.networks.trial import first_line
+from covey_export.networks.blame import first_line
 from covey_proto.wording import listed, plural
 
 _SIZE = (224, 224)

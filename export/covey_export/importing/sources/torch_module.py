@@ -18,7 +18,7 @@ from torch import nn
 from covey_export import onnx_graph
 from covey_export.errors import ConversionFailed, InvalidSource
 from covey_export.importing.sources.onnx_file import MAX_BYTES, OnnxFile
-from covey_export.networks.trial import first_line
+from covey_export.networks.blame import first_line
 
 Shape = tuple[int, int, int]  # height, width, channels
 
