@@ -33,10 +33,10 @@ def network_rows() -> list[Row]:
         for network in NETWORKS.values()
     ]
     others = (
-        ("torchvision:NAME", "224x224x3, or others", "torchvision's classification networks"),
-        (OWN, "any", "your own function that returns an nn.Module"),
+        ("torchvision:NAME", "224x224x3, or others", "cifar10", "torchvision's classification networks"),
+        (OWN, "any", "sample", "your own function that returns an nn.Module"),
     )
-    return [*own, *((name, images, "", "folder:PATH", _recipes(name), source) for name, images, source in others)]
+    return [*own, *((name, images, "", dataset, _recipes(name), source) for name, images, dataset, source in others)]
 
 
 def recipe_rows(network: Network, dataset: Dataset | None = None) -> list[Row]:

@@ -15,7 +15,7 @@ from covey_export import checkpoint as checkpoints
 from covey_export.__main__ import main
 from covey_export.datasets import Dataset
 from covey_export.datasets.sample import Sample
-from covey_export.networks import NETWORKS
+from covey_export.networks import NETWORKS, find_network
 from covey_export.training.augmentation import Augmentation
 from covey_server.images.pixels import InputSpec
 
@@ -32,6 +32,10 @@ def test_list_shows_networks_and_data_sets(capsys: pytest.CaptureFixture[str]) -
     for name in (*NETWORKS, "44,426", "sample", "comes with Covey", "best, fine-tune, tutorial", "as NETWORK-RECIPE"):
         assert name in said
     networks = said.partition("Data sets")[0]
+    (library,) = (line for line in networks.splitlines() if "torchvision:NAME" in line)
+    assert find_network("torchvision:resnet18").default_dataset in library
+    (own,) = (line for line in networks.splitlines() if "MODULE:FUNCTION" in line)
+    assert find_network("torch.nn:Identity").default_dataset in own
     assert max(map(len, networks.splitlines())) < 250  # into a file, too: the recipes of all networks are in no row
 
 

@@ -87,6 +87,9 @@ def test_trains_compares_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "1 of 2 variants: optimizer sgd" in said
     assert said.count("validation accuracy") == 4
     assert "test accuracy" not in said
+    told = said.partition("How they were trained")[2]
+    assert "sgd lr 0.1" in told
+    assert "adam lr 0.001" in told, "which another optimizer brings along"
     assert "The first is" in said
     content = (tmp_path / "trials.html").read_text(encoding="utf-8")
     for part in ("optimizer adam", "kernels and matrices", "were not looked at", "length of the weights"):
@@ -207,6 +210,7 @@ class TestRecipes:
     def test_of_one_network_nothing_is_said_of_others(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["try", "mlp", *FEW, "--vary", "dropout=0,0.5"]) == 0
         said = capsys.readouterr().out
+        assert "How they were trained" not in said, "but as the variants say"
         assert "All networks" not in said
         assert "--recipe own" not in said
 

@@ -63,7 +63,7 @@ def run(
     with language.spoken(options.lang):
         title = say("{network} on {dataset}", network=options.network, dataset=plans[0].entry.name)
         report.table(title, page.header(options.judge), page.rows(trials))
-        if premises:
+        if how_trained.vary_more(plans):
             report.table(say("How they were trained"), how_trained.header(), how_trained.rows(tried))
         remarks = [*premises, *how_trained.exceptions(tried), *page.remarks(trials)]
         for text in remarks:

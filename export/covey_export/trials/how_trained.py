@@ -24,6 +24,13 @@ def compares_networks(plans: Sequence[Plan]) -> bool:
     return any(plan.network.name != plan.lender.name for plan in plans)
 
 
+def vary_more(plans: Sequence[Plan]) -> bool:
+    """Whether a variant differs in more than the number that it names: another network or recipe, or another optimizer,
+    which takes its usual learning rate."""
+    names = {name for plan in plans for name, _ in plan.variant.settings}
+    return not names.isdisjoint(("network", "recipe", "optimizer"))
+
+
 def premises(plans: Sequence[Plan]) -> list[str]:
     """Sentences on whose recipes the networks are trained by; none where one network is tried."""
     if not compares_networks(plans):
