@@ -14,15 +14,18 @@ from torch import nn
 
 from covey_export.__main__ import main
 from covey_export.checkpoint import Checkpoint, Epoch, load
+from covey_export.cli.parser import build
 from covey_export.datasets import Dataset
 from covey_export.errors import ExportError, InvalidDataset
 from covey_export.evaluation import predict
 from covey_export.image_classifier import ImageClassifier
+from covey_export.networks import find_network
 from covey_export.reports.diagnosis import diagnose
 from covey_export.training import trainer
-from covey_export.training.recipe import Recipe
+from covey_export.training.recipe import Recipe, TrainingPrecision
 from covey_export.training.recipes import find_recipe
-from covey_export.trials import page, variants
+from covey_export.trials import how_trained, page, variants
+from covey_export.trials.plan import Plan
 from covey_export.trials.trial import Trial, describe_accuracy
 from covey_export.trials.variants import Variant
 
@@ -229,7 +232,21 @@ class TestRecipes:
         assert {name: recipe.first_size for name, recipe in recipes.items()} == {"mlp": 1.0, "nin": 0.75}
         said = capsys.readouterr().out
         assert "note: trained with images of one size" in said
-        assert "they do not differ in the network alone: first size" in said
+        assert "they differ in more than the network: first size" in said
+        assert "--vary precision" not in said
+
+    def test_a_precision_that_speed_has_chosen_is_told(self, trained: Checkpoint) -> None:
+        lender, tried = find_network("mlp"), []
+        chosen: dict[str, TrainingPrecision] = {"mlp": "float32", "lenet": "bfloat16"}
+        for name, precision in chosen.items():
+            options = build().parse_args(["train", name, "--dataset", "sample"])
+            variant = Variant((("network", name),))
+            checkpoint = replace(trained, recipe=replace(trained.recipe, name=name, precision=precision))
+            tried.append((Plan.of(variant, options, lender), Trial(variant, (checkpoint,), nn.Linear(2, 2))))
+        more, hint = how_trained.exceptions(tried)
+        assert "differ in more than the network: precision." in more
+        assert "--vary precision=float32" in hint
+        assert how_trained.exceptions(tried[:1]) == []
 
 
 def test_judged_by_the_test_images_each_training_looks_at_them_once(

@@ -1,4 +1,4 @@
-"""What is said of the recipes that variants are trained by: a comparison of networks is worth no more than they are
+"""What is said of the recipes that variants are trained by: a comparison tells of networks only as far as these are
 alike."""
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def premises(plans: Sequence[Plan]) -> list[str]:
 
 
 def exceptions(tried: Sequence[Tried]) -> list[str]:
-    """A sentence on what differs in training although the networks share their recipe: not each can run each."""
+    """What differs in training although the networks share their recipe: not each can run each, or is fastest so."""
     alike: dict[object, list[Recipe]] = {}
     for plan, trial in tried:
         if not recipes.is_own(plan.asked):
@@ -71,8 +71,14 @@ def exceptions(tried: Sequence[Tried]) -> list[str]:
         if field.name not in _SAME_RESULT
         and any(len({getattr(recipe, field.name) for recipe in group}) > 1 for group in alike.values())
     ]
-    text = "But they do not differ in the network alone: {fields}, as not every network can be trained alike."
-    return [say(text, fields=listing(differing))] if differing else []
+    more = (
+        "But they differ in more than the network: {fields}. Not every network can be trained alike, or is fastest so."
+    )
+    hint = "The precision was chosen by speed; --vary precision=float32 makes it alike."
+    return [
+        *([say(more, fields=listing(differing))] if differing else []),
+        *([say(hint)] if "precision" in differing else []),
+    ]
 
 
 def header() -> tuple[str, ...]:
