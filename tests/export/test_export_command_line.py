@@ -73,7 +73,7 @@ def test_list_shows_recipes_as_a_data_set_has_them(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--dataset", "sample"], "covey-export list NETWORK --dataset NAME"),
+        (["--dataset", "sample"], "covey export list NETWORK --dataset NAME"),
         (["lenet", "--dataset", "cifar10"], "lenet takes images of 28x28 grey, cifar10 has 32x32 RGB"),
     ],
 )

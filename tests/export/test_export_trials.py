@@ -20,9 +20,10 @@ from covey_export.errors import ExportError, InvalidDataset
 from covey_export.evaluation import predict
 from covey_export.image_classifier import ImageClassifier
 from covey_export.networks import find_network
+from covey_export.option_values import TrainingPrecision
 from covey_export.reports.diagnosis import diagnose
 from covey_export.training import trainer
-from covey_export.training.recipe import Recipe, TrainingPrecision
+from covey_export.training.recipe import Recipe
 from covey_export.training.recipes import find_recipe
 from covey_export.trials import how_trained, page, variants
 from covey_export.trials.plan import Plan
@@ -272,7 +273,7 @@ def test_judged_by_the_test_images_each_training_looks_at_them_once(
     ("arguments", "says"),
     [
         (["mlp", "--vary", "optimizer=sgd,adma"], "the variant 'optimizer adma' is no training"),
-        (["lenet", "--vary", "dropout=0,0.5"], "no dropout; omit --dropout, or put some into a copy: covey-export new"),
+        (["lenet", "--vary", "dropout=0,0.5"], "no dropout; omit --dropout, or put some into a copy: covey new mynet"),
         (["mlp", *FEW, "--vary", "epochs=1,2"], "--epochs is both given and varied"),
         (["conv-demo"], "conv-demo has nothing to learn"),
         (["mlp", "--vary", "dropout=0,0.1,0.2,0.3", "--seeds", "50"], "are 200 trainings; expected 100 at most"),

@@ -49,7 +49,7 @@ def list_all(options: argparse.Namespace, report: ProgressReport) -> None:
         return
     if options.dataset is not None:
         raise ExportError(
-            "--dataset goes with a network, whose recipes are shown: covey-export list NETWORK --dataset NAME"
+            "--dataset goes with a network, whose recipes are shown: covey export list NETWORK --dataset NAME"
         )
     report.table("Networks", listing.NETWORK_HEADER, listing.network_rows())
     report.line(listing.LENT)

@@ -59,9 +59,7 @@ def _no_dropout(network: Network) -> str:
             f"where the network is made, as in `def __init__(self, classes: int, dropout: float = 0.5)`, with "
             f"nn.Dropout(dropout) where values are to be dropped"
         )
-    copy = (
-        f", or put some into a copy: covey-export new mynet --from {network.name}" if network.name in NETWORKS else ""
-    )
+    copy = f", or put some into a copy: covey new mynet --from {network.name}" if network.name in NETWORKS else ""
     return f"{network.name} has no dropout; omit --dropout{copy}"
 
 
