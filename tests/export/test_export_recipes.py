@@ -84,7 +84,7 @@ def test_unknown_names_get_the_nearest() -> None:
     with pytest.raises(UnknownName, match=r"no recipe of vgg is named 'tutorial'.*, or NETWORK-RECIPE, as in"):
         find_recipe("vgg", "tutorial")
     with pytest.raises(UnknownName, match="Did you mean lenet-tutorial"):
-        find_recipe("vgg", "lenet-tutoral")
+        find_recipe("vgg", "lenet-tutor")
 
 
 @pytest.mark.parametrize("name", ["lenet", "vgg", "torchvision:resnet18", "mine:Net"])

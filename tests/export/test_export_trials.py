@@ -219,9 +219,9 @@ class TestRecipes:
         assert "--recipe own" not in said
 
     def test_a_wrong_name_is_explained(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["try", "mlp", *FEW, "--vary", "network=mlp,lenet", "--recipe", "tutoral"]) == 2
+        assert main(["try", "mlp", *FEW, "--vary", "network=mlp,lenet", "--recipe", "tutor"]) == 2
         said = capsys.readouterr().err
-        assert "no recipe of mlp is named 'tutoral'. Did you mean tutorial?" in said
+        assert "no recipe of mlp is named 'tutor'. Did you mean tutorial?" in said
         assert "or own for each network's own" in said
 
     def test_what_a_network_cannot_do_is_left_out_and_told(

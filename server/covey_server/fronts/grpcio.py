@@ -259,6 +259,9 @@ class GrpcioFront(Front):
         self._run(self._stop(flush_s))
         self._run(_finish_tasks())
         self._end_loop()
+        # Where TLS was used, a process that still has a server at its end waits 2 s for gRPC's core. No garbage
+        # collection would find it: App is kept out of it.
+        del self._server
 
     async def _stop(self, flush_s: float) -> None:
         """As grpcio's own stop, which waits for callers to close their connections, too: those that do not are closed

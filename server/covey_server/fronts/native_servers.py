@@ -38,6 +38,7 @@ _DRAIN_S = 1.0  # for the calls of a server that is about to close, while its co
 _CLOSE_S = 1.0  # for clients to close their connections to a server that is closed
 _QUIET_S = 0.02  # in which nothing gets onto the wire: all is written that callers take
 _CONTROL_BYTES = 64  # of a connection in that time: no answer, only what a caller is told of what it sent
+_REFUSAL_BYTES = 256  # at most, of a call whose token is not valid: nobody can keep those from being answered
 _REFUSE_S = 0.5  # for the refusals of calls that wait at the end
 
 # It logs this 20 times a second for a stopped listener, until it is closed.
@@ -160,14 +161,16 @@ class NativeServers:
         give_up = time.monotonic() + timeout_s
         seen = sockets.Sockets(self.port) if sockets.IS_AVAILABLE else None
         numbers = seen.look()[0] if seen is not None else {}
-        before, control_bytes = (-1, 0), _CONTROL_BYTES * len(numbers)
+        answers, written_bytes, refusals = -1, 0, 0
         while time.monotonic() < give_up:
+            before = answers, written_bytes, refusals
             figures = [seen.figures(number) for number in numbers] if seen is not None else []
             written_bytes = sum(each.written_bytes for each in figures if each is not None)
-            now = sum(_finished(server.front) for server in self._all), written_bytes
-            if now[0] == before[0] and now[1] - before[1] <= control_bytes:
+            refusals = self.refused
+            answers = sum(_finished(server.front) for server in self._all) - refusals
+            other_bytes = _CONTROL_BYTES * len(numbers) + _REFUSAL_BYTES * (refusals - before[2])
+            if answers == before[0] and written_bytes - before[1] <= other_bytes:
                 return
-            before = now
             time.sleep(_QUIET_S)
 
     @property
