@@ -75,10 +75,15 @@ def promote_canary(folder: Path, name: str, version: int, served: int) -> bool:
 
 def roll_back_canary(folder: Path, name: str, version: int, served: int) -> bool:
     """Ends a canary. Where no default version is chosen, the one that is `served` is from now on: else the canary would
-    be it, if it is the highest. False and OSError as above."""
+    be it, if it is the highest. Nor is it a version to go back to any more. False and OSError as above."""
     with _taken(folder, name, version) as is_ours:
         if is_ours and not (folder / name / DEFAULT_VERSION).exists():
             write(folder, name, DEFAULT_VERSION, served)
+        elif is_ours:
+            with suppress(ValueError):  # then it names no version to go back to
+                chosen, before = read(folder / name / DEFAULT_VERSION)
+                if before == version:
+                    write(folder, name, DEFAULT_VERSION, chosen)
         return is_ours
 
 

@@ -15,7 +15,7 @@ from covey_proto.layout import CANARY_VERSION, DEFAULT_VERSION, SHADOW_VERSION
 from covey_server.errors import ChoiceRefused, InvalidRequest, LoadFailed, UnknownModel
 from covey_server.inference.served_model import ServedModel
 from covey_server.models import choice_files
-from covey_server.models.folder import path_of
+from covey_server.models.folder import Fingerprint, path_of, scan
 from covey_server.models.repository import Repository
 
 log = logging.getLogger(__name__)
@@ -64,13 +64,15 @@ class Choosing:
                 self._follow()
             return self._told(name, f"took the canary away, version {canary}")
         try:
-            before = choice_files.previous_default(self._folder, name)
+            before = self._previous(name, served)
+            refused = self._repository.catalog.find_refusal
+            others = [str(v) for v in self._versions(name) if v != served.version and refused(name, v) is None]
         except (OSError, ValueError) as error:
             raise LoadFailed(f"failed to roll back: {error}") from error
         if before is None:
             raise InvalidRequest(
-                f"model {name!r} has no canary, and which version was its default one before is not known: its "
-                f"{DEFAULT_VERSION} has no second line. Name a version: promote it"
+                f"model {name!r} has no canary, and no version is noted as its default one before {served.version}. "
+                + (f"Choose one of {', '.join(others)}: covey promote {name} VERSION" if others else "It has no other")
             )
         self._require_there(name, before)
         with self._undone_on_failure(name, DEFAULT_VERSION):
@@ -114,9 +116,21 @@ class Choosing:
         if served.version != version:
             return served.version
         try:
-            return choice_files.previous_default(self._folder, name)
+            return self._previous(name, served)
         except (OSError, ValueError):
             return None
+
+    def _previous(self, name: str, served: ServedModel) -> int | None:
+        """The version to go back to; None if that is not known. Where none was ever chosen, the highest one became the
+        default by itself, and it is the next one below. Raises OSError, ValueError."""
+        if (self._folder / name / DEFAULT_VERSION).exists():
+            return choice_files.previous_default(self._folder, name)
+        return max((each for each in self._versions(name) if each < served.version), default=None)
+
+    def _versions(self, name: str) -> list[int]:
+        """Those of a model that have a file, whether it can be served or not. Raises OSError."""
+        found = scan(self._folder).versions.get(name, {})
+        return sorted(version for version, look in found.items() if isinstance(look, Fingerprint))
 
     def _find(self, name: str) -> tuple[str, ServedModel]:
         """The model that is meant, in its default version."""

@@ -93,6 +93,38 @@ def test_what_a_rule_decides_while_a_call_fails_is_not_undone(
     assert files(models) == {"default-version": "3\n2\n"}
 
 
+def test_a_version_that_became_the_default_by_itself_is_rolled_back_to_the_next_lower(
+    server: Server, models: Path
+) -> None:
+    (models / "echo" / "default-version").unlink()
+    for _ in range(3):
+        server.app.repository.refresh()
+    assert answering(server) == 3
+    with covey.Client(server.target) as client:
+        assert client.choose("promote", "echo", 3) == covey.Choice("echo", 3, 0, 0)
+        assert files(models) == {"default-version": "3\n2\n"}
+        (models / "echo" / "default-version").unlink()
+        for _ in range(3):
+            server.app.repository.refresh()
+        assert client.choose("rollback", "echo") == covey.Choice("echo", 2, 0, 0)
+
+
+@pytest.mark.parametrize("by_rule", [True, False])
+def test_nothing_goes_back_to_a_canary_that_was_rolled_back(server: Server, models: Path, by_rule: bool) -> None:
+    with covey.Client(server.target) as client:
+        client.choose("promote", "echo", 1)
+        assert files(models) == {"default-version": "1\n2\n"}
+        client.choose("canary", "echo", 2)
+        if by_rule:
+            assert choice_files.roll_back_canary(models, "echo", 2, 1)
+        else:
+            client.choose("rollback", "echo")
+        with pytest.raises(covey.InvalidRequest, match="no version is noted as its default one before 1"):
+            client.choose("rollback", "echo")
+    assert files(models) == {"default-version": "1\n"}
+    assert answering(server) == 1
+
+
 def test_by_http_and_the_sdk(server: Server, models: Path) -> None:
     chosen = ask(server.http_port, "POST", "/v1/models/echo/canary?version=1")
     expected = {"model": "echo", "default_version": 2, "canary_version": 1, "shadow_version": 0}
@@ -131,7 +163,7 @@ def test_without_a_default_version_a_canary_leaves_the_served_one(server: Server
         ("promote", "echo", 4, covey.InvalidRequest, "version 4 of model 'echo' is not served: .*golden"),
         ("canary", "echo", 4, covey.InvalidRequest, "version 4 of model 'echo' is not served: .*golden"),
         ("canary", "echo", 2, covey.InvalidRequest, "version 2 of model 'echo' is its default one"),
-        ("rollback", "echo", 0, covey.InvalidRequest, "no canary, and which version was its default one before"),
+        ("rollback", "echo", 0, covey.InvalidRequest, "before 2. Choose one of 1, 3: covey promote echo VERSION"),
         ("rollback", "echo", 1, covey.InvalidRequest, "rolling back goes to the one before"),
         ("retire", "echo", 1, covey.InvalidInput, "expected one of promote, rollback, canary, shadow"),
     ],
