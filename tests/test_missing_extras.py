@@ -31,6 +31,7 @@ for missing in {missing}:
         ("covey_export", ["torch", "onnx", "jinja2"], ["list"], "covey-serve[cpu,export]"),
         ("covey_export", ["onnx"], ["import", "x.onnx", "--name", "x"], "pip install 'covey-serve[cpu]' onnx"),
         ("covey_export", ["onnx"], ["import", "x.pt", "--network", "timm:x"], "pip install 'covey-serve[cpu,export]'"),
+        ("covey_export", ["onnx"], ["import", "x.onnx"], "x.onnx does not exist. Besides, the package"),
     ],
 )
 def test_says_which_extra_to_install(package: str, missing: list[str], arguments: list[str], extra: str) -> None:

@@ -60,7 +60,8 @@ def main(arguments: Sequence[str]) -> int:
         what, packages = "the import of an ONNX file needs", "'covey-serve[cpu]' onnx"
         if parsed.source.suffix.lower() != ".onnx":  # onnx alone would not be enough
             what, packages = "the import of a network of PyTorch's needs", "'covey-serve[cpu,export]'"
-        return _fail(f"the package {error.name!r} is not installed; {what} it: pip install {packages}", 2)
+        missing = "" if parsed.source.exists() else f"{parsed.source} does not exist. Besides, "
+        return _fail(f"{missing}the package {error.name!r} is not installed; {what} it: pip install {packages}", 2)
 
     if parsed.first_look is None:  # else the server says so
         variables.print_unknown(VARIABLES, program.EXPORT)
