@@ -422,9 +422,10 @@ def ask_in_order(
     messages of those that are refused."""
     pipeline = services_of(server).all[0].handlers["Classify"].__self__._pipeline  # type: ignore[attr-defined]
     model = server.app.repository.catalog.find("echo", 0)
-    monkeypatch.setattr(model, "cost", CostModel({1: 1000.0, 8: 1000.0}))  # so that it runs inline, however busy
     classify_all(server, [1], top_k=2)
     server.wait_until_idle()
+    # So that it runs inline, however busy; a new one, since that run may have been late and has set its own apart.
+    monkeypatch.setattr(model, "cost", CostModel({1: 1000.0, 8: 1000.0}))
     limits = Limits(Allowances(tables, {each: each for each in tables}), clock_ns=lambda: 0)
     monkeypatch.setattr(pipeline, "limits", limits)
     payload = pb.ClassifyRequest(pixels=pb.Pixels(data=pixels(1)), top_k=2).SerializeToString()
