@@ -43,7 +43,8 @@ Things to try, one at a time, as far as the network has such layers:
 - another kernel: `kernel_size=3, padding=1` keeps height and width; look at the next layer's input in `show`;
 - another layer: a convolution with as many channels out as in, and its activation, behind the first;
 - dropout: `nn.Dropout(0.5)` before the last `nn.Linear`; if it is `nn.Dropout(dropout)`, and `__init__` takes
-  `dropout: float = 0.5`, then `--vary dropout=0,0.5` compares shares;
+  `dropout: float = 0.5`, this compares shares:
+  `covey try {name}:{cls} --dataset {dataset} --recipe {source}-{recipe} --vary dropout=0,0.5{few} --seeds 3`;
 - batch normalisation: `nn.BatchNorm2d(channels)` behind each convolution.
 """
 _FEW_EPOCHS = 3

@@ -75,6 +75,9 @@ def test_the_commands_that_it_names_are_valid(source: str, tmp_path: Path) -> No
     assert tried.epochs == (None if source == "cifar-net" else 3), "the tutorial has 2"
     assert (tried.network, tried.vary) == (source, [f"network={source},my_net:MyNet"])
     assert find_recipe(source, published.recipe) is find_recipe(source), "it is published as it was tried"
+    (share,) = re.findall("`covey (try .* --vary dropout=.*)`", steps.read_text(encoding="utf-8"))
+    shares = build().parse_args(shlex.split(share))
+    assert (shares.network, shares.dataset, shares.recipe) == ("my_net:MyNet", tried.dataset, published.recipe)
     datasets = {shown.dataset, tried.dataset, published.dataset}
     assert datasets == {"cifar10" if source == "cifar-net" else "sample"}
     if datasets == {"sample"}:

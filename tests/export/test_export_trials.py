@@ -176,7 +176,7 @@ class TestRecipes:
         assert main(["try", "lenet", *FEW, "--vary", "network=lenet,copied:Copied"]) == 0
         one, two = (load(folder).history for folder in (tmp_path / "trials" / "sample-validation").iterdir())
         assert one == two
-        assert "The first is 0.00 points ahead" in capsys.readouterr().out
+        assert "The first and the second are equally accurate" in capsys.readouterr().out
 
     @pytest.mark.parametrize(("name", "batch_size"), [("best", 16), ("cifar-net-best", 16), ("lenet-tutorial", 32)])
     def test_a_named_one_is_that_of_the_first_word_or_of_the_network_that_it_names(
@@ -207,7 +207,8 @@ class TestRecipes:
         vary = ["--vary", "network=mlp,lenet", "--vary", "recipe=tutorial,own"]
         assert main(["try", "mlp", *FEW, *vary]) == 0
         said = capsys.readouterr().out
-        assert "All networks are trained by one recipe, mlp-tutorial" in said
+        assert "By mlp-tutorial all networks are trained alike" in said
+        assert "All networks are trained by one recipe" not in said
         assert "With --recipe own each network is trained by its own recipe" in said
         assert len(list((tmp_path / "trials" / "sample-validation").iterdir())) == 4
 
@@ -307,6 +308,12 @@ def test_what_may_be_concluded(trained: Checkpoint) -> None:
     assert describe_accuracy(far[0]) == "95.10 \u00b1 0.10 %"
     assert far[0].gap == pytest.approx(0.95 - 0.951)
     assert page.remarks([alone]) == []
+
+
+@pytest.mark.parametrize("accuracies", [(0.9,), (0.92, 0.90)])
+def test_equal_variants_have_no_leader(accuracies: tuple[float, ...], trained: Checkpoint) -> None:
+    alike = [_trial(title, trained, *accuracies) for title in ("0", "1")]
+    assert page.remarks(alike) == ["The first and the second are equally accurate; neither leads."]
 
 
 class TestDiagnosis:

@@ -47,13 +47,19 @@ def premises(plans: Sequence[Plan]) -> list[str]:
         "All networks are trained by the same recipes, {recipes}: a difference between two by one recipe is that of "
         "the networks."
     )
+    beside_own = (
+        "By {recipes} all networks are trained alike: a difference between two by one recipe is that of the networks."
+    )
     each = (
         "With --recipe {name} each network is trained by its own recipe: a difference between them is that of network "
         "and recipe together."
     )
+    if own:
+        alike = [say(beside_own, recipes=listing(shared))] if shared else []
+    else:
+        alike = [say(one, recipe=shared[0]) if len(shared) == 1 else say(several, recipes=listing(shared))]
     return [
-        *([say(one, recipe=shared[0])] if len(shared) == 1 else []),
-        *([say(several, recipes=listing(shared))] if len(shared) > 1 else []),
+        *alike,
         *(say(each, name=name) for name in own),
     ]
 

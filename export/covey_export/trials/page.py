@@ -49,6 +49,8 @@ def remarks(trials: Sequence[Trial]) -> list[str]:
         return []
     first, second = trials[:2]
     points = (first.accuracy - second.accuracy) * 100
+    if points == 0:
+        return [say("The first and the second are equally accurate; neither leads.")]
     interval = noise.difference_interval(second.accuracies, first.accuracies, noise.PERCENT_2_5)
     if interval is None:
         one_seed = (

@@ -84,8 +84,9 @@ def draw_gaps(trials: Sequence[Trial], images: str) -> Picture | None:
             ),
         ),
         say(
-            "Each seed has its dot. Training images are classified without dropout and augmentation. A long line is a "
-            "network that knows its training images by heart."
+            "Each seed has its dot; the line goes from their mean to the square, the mean on training images, which "
+            "are classified without dropout and augmentation. A long line is a network that knows its training images "
+            "by heart."
         ),
     )
 
