@@ -89,6 +89,10 @@ def test_errors_by_code_and_a_count_that_differs() -> None:
         (examples.report(interrupted="by Ctrl-C"), "INVALID because nothing was measured: ended early by Ctrl-C"),
         (examples.report(examples.run(), interrupted="by Ctrl-C"), "VALID as far as it went (ended early by Ctrl-C)"),
         (
+            examples.report(examples.run(), interrupted="the server went away: refused"),
+            "VALID as far as it went (ended early: the server went away: refused)",
+        ),
+        (
             examples.report(*examples.sweep()[:2], replace(examples.sweep()[2], invalid=[BAD])),
             "INVALID because 1 of 3 runs must not be believed: concurrency 64",
         ),

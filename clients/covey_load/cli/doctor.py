@@ -122,6 +122,7 @@ def _examine(options: argparse.Namespace) -> Exit:
     from covey_load.observation import Front, find_front
     from covey_load.plan import Plan
     from covey_load.remote import Remote
+    from covey_load.reports import words
     from covey_load.reports.text import write_diagnosis
 
     if options.in_flight < 2:
@@ -150,7 +151,7 @@ def _examine(options: argparse.Namespace) -> Exit:
     with Live(sys.stderr) as live:
         report = runner.run(plan, live.show, lambda measured: not is_held_by_a_limit(measured))
     if report.interrupted:
-        print(f"covey: nothing can be said: ended early {report.interrupted}", file=sys.stderr)
+        print(f"covey: nothing can be said: {words.ended_early(report.interrupted)}", file=sys.stderr)
         return Exit.INTERRUPTED if report.interrupted == BY_CTRL_C else Exit.SERVER
     if not all(run.response.count for run in report.runs):
         print(f"covey: nothing can be said: {_unanswered(report)}", file=sys.stderr)

@@ -124,6 +124,7 @@ def _measured(options: argparse.Namespace, server_options: dict[str, Any]) -> fl
     from covey_load import runner
     from covey_load.live import Live
     from covey_load.plan import Plan
+    from covey_load.reports import words
 
     plan = Plan(
         **server_options,
@@ -141,7 +142,7 @@ def _measured(options: argparse.Namespace, server_options: dict[str, Any]) -> fl
     with Live(sys.stderr) as live:
         report = runner.run(plan, live.show)
     if report.interrupted or report.capacity is None:
-        raise InvalidInput(f"nothing was measured: ended early {report.interrupted}")
+        raise InvalidInput(f"nothing was measured: {words.ended_early(report.interrupted)}")
     limits = "; ".join(report.capacity.limited_by)
     if report.capacity.rate_per_s is None and limits:
         raise InvalidInput(f"no capacity was measured: {limits}")

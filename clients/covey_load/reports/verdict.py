@@ -38,7 +38,7 @@ def invalid_runs(report: Report) -> list[Run]:
 
 def sentence(report: Report) -> str:
     """The verdict, which begins with VALID or INVALID. A test that ended early is valid as far as it went."""
-    ended = f"ended early {report.interrupted}" if report.interrupted else ""
+    ended = words.ended_early(report.interrupted) if report.interrupted else ""
     if not report.runs:
         return f"INVALID because nothing was measured{f': {ended}' if ended else ''}"
     bad = invalid_runs(report)

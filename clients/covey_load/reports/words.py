@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from covey_load.measurement import Load, Report, Run
+from covey_load.measurement import BY_CTRL_C, Load, Report, Run
 from covey_proto.wording import plural as plural
 
 NOTHING = "-"
@@ -59,6 +59,11 @@ def numbered_names(runs: Sequence[Run]) -> list[str]:
     """The runs' names; several have numbers, by which charts refer to them."""
     numbered = enumerate((load_name(run.load) for run in runs), start=1)
     return [f"{number}: {name}" if len(runs) > 1 else name for number, name in numbered]
+
+
+def ended_early(why: str) -> str:
+    """Of a report that was interrupted."""
+    return f"ended early {why}" if why == BY_CTRL_C else f"ended early: {why}"
 
 
 def models(report: Report) -> str:

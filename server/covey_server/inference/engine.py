@@ -76,7 +76,7 @@ class Engine:
                 self._session = _load(path, descriptor, device, threads)
         except OSError as error:
             raise RefusedModel(f"{path}: cannot be read: {error.strerror or error}") from error
-        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.metadata: Mapping[str, str] = _metadata(self._session, path)
         # Of the embedding D is told, 0: the file has none.
         self.input_shape, self.classes, self.embedding_size = _check_contract(self._session, path)
 
@@ -206,6 +206,17 @@ def _load(path: Path, descriptor: int, device: Device, threads: int) -> onnxrunt
         elif "protobuf" in reason.lower():
             reason += f". Expected an ONNX file; {_what_it_is(path, descriptor)}"
         raise RefusedModel(f"{path}: onnxruntime cannot load it: {reason}") from error
+
+
+def _metadata(session: onnxruntime.InferenceSession, path: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise RefusedModel(
+            f"{path}: expected metadata in UTF-8, found byte {error.object[error.start]:#04x} at {error.start:,} of an "
+            "entry: the file is damaged. Copy it again, or convert it again"
+        ) from error
+    return found
 
 
 def _what_it_is(path: Path, descriptor: int) -> str:

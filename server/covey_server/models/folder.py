@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +99,7 @@ def scan(folder: Path) -> Listing:
         elif is_network or not layout.is_model_name(entry.name):
             passed_over.add(
                 f"{entry.path} is passed over: models lie in {folder}/NAME/VERSION/{layout.FILE_NAME}"
-                + (f"; to serve it: {import_hint.command(entry.path, folder, _name(entry.name))}" if is_network else "")
+                + (_to_serve(folder, entry.path, _name(entry.name)) if is_network else "")
             )
         elif is_folder:
             try:
@@ -132,11 +133,14 @@ def _others(folder: Path) -> str:
     return f", but {names[0]}; to serve it: {import_hint.command(folder / names[0])}" if names else ""
 
 
-def _to_serve(models: Path, folder: str, name: str) -> str:
-    """What to do with a network beside the versions of a model."""
-    if not name.endswith(import_hint.SUFFIXES):
-        return ""
-    return f"; to serve it: {import_hint.command(f'{folder}/{name}', models, os.path.basename(folder))}"  # noqa: PTH119
+def _to_serve(models: Path, file: str, name: str) -> str:
+    """What to do with a network that lies beside versions or models. VERSION/model.onnx is a model's version there, and
+    the folder of a model or of a version was named in place of that of all models."""
+    path = Path(os.path.abspath(file))  # noqa: PTH100 - links stay as they were named
+    if path.name == layout.FILE_NAME and layout.is_version(path.parent.name):
+        above = shlex.quote(str(path.parent.parent.parent))
+        return f"; if {models} is a model or a version, name the folder of all models: --models {above}"
+    return f"; to serve it: {import_hint.command(file, models, name)}"
 
 
 def _name(file: str) -> str:
@@ -159,9 +163,10 @@ def _scan_versions(
                 choices[entry.name] = _read_choice(entry.path)
                 continue
             if not layout.is_version(entry.name):
+                is_network = entry.name.endswith(import_hint.SUFFIXES)
                 passed_over.add(
                     f"{entry.path} is passed over: a version is a folder named by a whole number from 1 up"
-                    + _to_serve(models, folder, entry.name)
+                    + (_to_serve(models, entry.path, Path(folder).name) if is_network else "")
                 )
                 continue
             try:

@@ -258,6 +258,11 @@ def model_file(model: Path) -> Path:
             raise InvalidConfiguration(f"--model {model}: {error}; correct it, or name a version's folder") from None
         folder = model / str(version)
     if not (folder / layout.FILE_NAME).is_file():
+        if model.is_dir() and (models := {path.parents[1] for path in model.glob(f"*/*/{layout.FILE_NAME}")}):
+            raise InvalidConfiguration(
+                f"--model {model}: expected one model, got a folder of models; say --model "
+                + " or ".join(map(str, sorted(models)))
+            )
         raise InvalidConfiguration(
             f"--model {model}: expected a file of Covey's, FILE.onnx, or a folder models/NAME or models/NAME/VERSION; "
             f"there is no {folder / layout.FILE_NAME if model.is_dir() else 'such file or folder'}"

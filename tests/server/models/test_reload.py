@@ -231,6 +231,15 @@ def test_weights_of_a_hub_folder_are_imported_with_their_folder(tmp_path: Path, 
     assert said.endswith(f"to serve it: covey import {hub}")
 
 
+def test_a_model_named_in_place_of_the_folder_of_models_is_told(tmp_path: Path) -> None:
+    version = tmp_path / "my models" / "m" / "3"
+    version.mkdir(parents=True)
+    (version / "model.onnx").write_text("")
+    for named in (version.parent, version):
+        (said,) = (each for each in scan(named).passed_over if "model.onnx" in each)
+        assert said.endswith(f"name the folder of all models: --models '{tmp_path / 'my models'}'")
+
+
 def test_what_is_no_model_is_named_once(models: TextFolder, caplog: pytest.LogCaptureFixture) -> None:
     (models.folder / "m" / "latest").mkdir()
     (models.folder / "lost+found").mkdir()

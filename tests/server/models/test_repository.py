@@ -100,6 +100,11 @@ def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_ec
     flat = next(constant for constant in frozen.graph.initializer if constant.name == "flat")
     flat.CopyFrom(numpy_helper.from_array(np.array([1, 16]), "flat"))  # a batch of one, whatever the signature says
     (tmp_path / "frozen/1/model.onnx").write_bytes(frozen.SerializeToString())
+    garbled = bytearray((tmp_path / "good/1/model.onnx").read_bytes())
+    at = garbled.index(b"covey.model_info") + 40
+    garbled[at : at + 4] = b"\xff\xfe\xff\xfe"
+    write_echo_model(tmp_path, "garbled")
+    (tmp_path / "garbled/1/model.onnx").write_bytes(garbled)
     (tmp_path / "README.txt").write_text("not a model")
     (tmp_path / ".partial").mkdir()
     for version in ("latest", "01", "0", "-1", "99999999999999999999"):
@@ -112,6 +117,7 @@ def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_ec
     assert set(reasons) == {
         "corrupt",
         "truncated",
+        "garbled",
         "foreign",
         "bare",
         "skewed",
@@ -128,6 +134,7 @@ def test_names_each_refused_model_and_serves_the_others(tmp_path: Path, write_ec
         assert reasons[name].endswith("begin as one: it is truncated or damaged. Copy it again, or convert it again")
     for name in ("foreign", "bare", "relabelled"):
         assert f"covey import {tmp_path}/{name}/1/model.onnx --name {name} --models {tmp_path}" in reasons[name]
+    assert "expected metadata in UTF-8, found byte 0xff at " in reasons["garbled"]
     assert "golden set: probabilities differ" in reasons["skewed"]
     assert reasons["empty"] == "its folder holds no model.onnx"
     assert "3 labels, the graph has 10 classes" in reasons["relabelled"]

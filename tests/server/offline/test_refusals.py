@@ -153,6 +153,10 @@ def test_models(tmp_path: Path, folder: Path, write_echo_model: WriteModel, caps
     assert "covey import" in refused(capsys, folder, "--model", foreign, *options, code=3)
     assert "there is no such file or folder" in refused(capsys, folder, "--model", tmp_path / "x.onnx", *options)
     good = write_echo_model(tmp_path / "good")
+    write_echo_model(tmp_path / "good", "other")
+    assert refused(capsys, folder, "--model", tmp_path / "good", *options).endswith(
+        f"got a folder of models; say --model {tmp_path}/good/echo or {tmp_path}/good/other\n"
+    )
     assert "--top-k 11: expected 1 to 10" in refused(capsys, folder, "--model", good, *options, "--top-k", 11)
     assert not (tmp_path / "out.csv.parts").exists()
 
