@@ -72,7 +72,11 @@ class Choosing:
         if before is None:
             raise InvalidRequest(
                 f"model {name!r} has no canary, and no version is noted as its default one before {served.version}. "
-                + (f"Choose one of {', '.join(others)}: covey promote {name} VERSION" if others else "It has no other")
+                + (
+                    f"Choose a version yourself ({', '.join(others)}): covey promote {name} VERSION"
+                    if others
+                    else "It has no other"
+                )
             )
         self._require_there(name, before)
         with self._undone_on_failure(name, DEFAULT_VERSION):
@@ -177,7 +181,13 @@ class Choosing:
                     choice_files.restore(path, text)
             self._follow()
             if isinstance(error, OSError):
-                raise LoadFailed(f"the models folder cannot be read or written: {error.strerror or error}") from error
+                why = error.strerror or str(error)
+                log.error(
+                    "model %s: a call's choice is not made, since %s cannot be read or written: %s; expected a folder "
+                    "that this process may write into. By hand, as a user who may, the file is %s",
+                    name, self._folder / name, why, paths[0],
+                )  # fmt: skip
+                raise LoadFailed(f"the models folder cannot be read or written: {why}") from error
             raise
 
     def _chosen(self, name: str, file: str) -> int:

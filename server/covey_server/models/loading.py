@@ -148,7 +148,8 @@ class Loader:
             )  # fmt: skip
         if current is not None and (changes := differences(model.info, current.info)):
             log.warning(
-                "model %s version %d differs from version %d: %s. Callers that name no version may meet the difference",
+                "model %s version %d differs from version %d: %s. Callers that name no version meet this once it is "
+                "the default version",
                 model.name, model.version, current.version, "; ".join(changes),
             )  # fmt: skip
         self._observer.model_loaded(model, load_s)

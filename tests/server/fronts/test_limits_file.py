@@ -96,6 +96,12 @@ def test_a_server_with_a_wrong_file_does_not_start(tmp_path: Path) -> None:
     assert f"--limits-file {tmp_path / 'none'}: it cannot be read: No such file" in done.stderr
 
 
+def test_others_have_limits_by_the_default_table_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        LimitsFile(write(tmp_path, "[camera]\nprincipals = ['token:ffffffffffff']\nin_flight = 1\n"))
+    assert "limits of 1 principal and none of others, by" in caplog.text
+
+
 def test_a_changed_file_is_taken_and_a_broken_one_changes_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

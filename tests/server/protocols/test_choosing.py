@@ -163,7 +163,13 @@ def test_without_a_default_version_a_canary_leaves_the_served_one(server: Server
         ("promote", "echo", 4, covey.InvalidRequest, "version 4 of model 'echo' is not served: .*golden"),
         ("canary", "echo", 4, covey.InvalidRequest, "version 4 of model 'echo' is not served: .*golden"),
         ("canary", "echo", 2, covey.InvalidRequest, "version 2 of model 'echo' is its default one"),
-        ("rollback", "echo", 0, covey.InvalidRequest, "before 2. Choose one of 1, 3: covey promote echo VERSION"),
+        (
+            "rollback",
+            "echo",
+            0,
+            covey.InvalidRequest,
+            r"before 2. Choose a version yourself \(1, 3\): covey promote echo VERSION",
+        ),
         ("rollback", "echo", 1, covey.InvalidRequest, "rolling back goes to the one before"),
         ("retire", "echo", 1, covey.InvalidInput, "expected one of promote, rollback, canary, shadow"),
     ],
@@ -190,7 +196,12 @@ def test_a_version_that_is_refused_is_no_failure_of_the_server(server: Server) -
 
 @pytest.mark.parametrize(("where", "what"), [(choice_files, "write"), (Path, "read_bytes")])
 def test_a_folder_that_cannot_be_read_or_written(
-    server: Server, models: Path, monkeypatch: pytest.MonkeyPatch, where: object, what: str
+    server: Server,
+    models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    where: object,
+    what: str,
 ) -> None:
     """As root, tests can read and write any folder; so this one fails on purpose."""
 
@@ -203,6 +214,7 @@ def test_a_folder_that_cannot_be_read_or_written(
         pytest.raises(covey.ServerError, match=r"the models folder cannot be read or written: Input/output error"),
     ):
         client.choose("promote", "echo", 1)
+    assert f"{models / 'echo'} cannot be read or written: Input/output error" in caplog.text
     assert files(models) == {"default-version": "2"}
     assert answering(server) == 2
 

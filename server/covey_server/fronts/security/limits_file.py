@@ -74,7 +74,8 @@ def _shown(names: Sequence[str]) -> str:
 
 
 def _summary(path: Path, allowances: Allowances) -> str:
-    return f"limits of {plural(len(allowances.table_of), 'principal')} and of all others, by {path}"
+    others = "of all others" if allowances.default != Allowance() else "none of others"
+    return f"limits of {plural(len(allowances.table_of), 'principal')} and {others}, by {path}"
 
 
 def _read(path: Path) -> Allowances:
