@@ -138,7 +138,7 @@ class Access:
         if self.tls is not None and self.tls.server_name:
             options += (("grpc.ssl_target_name_override", self.tls.server_name),)
         elif target.startswith(("ipv4:", "ipv6:")) and "," in target:
-            # Else all addresses would be the name that calls are for; the server's HTTP/2 library refuses that.
+            # Otherwise `:authority` holds all addresses, which the native front refuses.
             first, _, _ = target.partition(":")[2].partition(",")
             options += (("grpc.default_authority", first),)
         return options

@@ -31,7 +31,11 @@ def words(usual: str) -> str:
     return _words or usual
 
 
+def name(usual: str) -> str:
+    """The first of these words, as errors and versions begin with it."""
+    return words(usual).partition(" ")[0]
+
+
 def print_error(message: str, usual: str) -> None:
     """Prints one line to standard error behind the program's name, as one piece: other threads may print too."""
-    name = words(usual).partition(" ")[0]
-    print(f"{name}: {message}\n", end="", file=sys.stderr, flush=True)
+    print(f"{name(usual)}: {message}\n", end="", file=sys.stderr, flush=True)

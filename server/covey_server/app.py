@@ -262,7 +262,7 @@ class App:
             principals=frozenset(() if (limits := self._security.principal_limits) is None else limits.names),
             closed_connections={reason: sum(each[reason] for each in closings) for reason in CLOSE_REASONS},
             certificate_expiry_timestamp_seconds=certificates.identity.expires_s if certificates is not None else None,
-            usable_cores=devices.processor_time(),
+            usable_cores=devices.available_cores(),
             calls_in_flight=self._admission.calls,
             bytes_in_flight=self._admission.bytes,
             answer_bytes=self._admission.answer_bytes,

@@ -36,15 +36,14 @@ def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Co
 
 def build(environment: Mapping[str, str]) -> Parser:
     """The parser of `covey-server`. Raises InvalidConfiguration for wrong variables."""
-    called_as = program.words(program.SERVER)
     parser = Parser(
-        prog=called_as,
+        prog=program.words(program.SERVER),
         description="Serves ONNX image classifiers over gRPC and HTTP in batches. `covey serve FILE.onnx` imports a "
         "classifier from elsewhere and serves it, for a first look; see covey serve --help.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"{called_as.partition(' ')[0]} {__version__}")
+    parser.add_argument("--version", action="version", version=f"{program.name(program.SERVER)} {__version__}")
     add_settings(parser, environment)
     return parser
 

@@ -104,7 +104,7 @@ def serve(config: Config, announce: Callable[[App], int], siblings: Siblings | N
         if app.hangs:
             log.error("a batch still runs and would keep this process; it is left behind")
         else:
-            log.warning("still at work, and given up: %s", ", ".join(app.work_left))
+            log.warning("the server ends without waiting any longer for: %s", ", ".join(app.work_left))
         logging.shutdown()
         os._exit(exit_code)
     return exit_code

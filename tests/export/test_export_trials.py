@@ -238,17 +238,17 @@ class TestRecipes:
         assert "--vary precision" not in said
 
     def test_a_precision_that_speed_has_chosen_is_told(self, trained: Checkpoint) -> None:
-        lender, tried = find_network("mlp"), []
+        recipe_network, tried = find_network("mlp"), []
         chosen: dict[str, TrainingPrecision] = {"mlp": "float32", "lenet": "bfloat16"}
         for name, precision in chosen.items():
             options = build().parse_args(["train", name, "--dataset", "sample"])
             variant = Variant((("network", name),))
             checkpoint = replace(trained, recipe=replace(trained.recipe, name=name, precision=precision))
-            tried.append((Plan.of(variant, options, lender), Trial(variant, (checkpoint,), nn.Linear(2, 2))))
-        more, hint = how_trained.exceptions(tried)
+            tried.append((Plan.of(variant, options, recipe_network), Trial(variant, (checkpoint,), nn.Linear(2, 2))))
+        more, hint = how_trained.difference_notes(tried)
         assert "differ in more than the network: precision." in more
         assert "--vary precision=float32" in hint
-        assert how_trained.exceptions(tried[:1]) == []
+        assert how_trained.difference_notes(tried[:1]) == []
 
 
 def test_judged_by_the_test_images_each_training_looks_at_them_once(

@@ -276,7 +276,7 @@ def test_it_stops_in_good_order_while_a_model_is_loaded(
         server.popen.send_signal(signal.SIGTERM)
         code, log = server.end()
     assert code == 0, log
-    assert "still at work, and given up: loading a model" in log
+    assert "the server ends without waiting any longer for: loading a model" in log
 
 
 @BEFORE_IT_LISTENS

@@ -26,7 +26,7 @@ from covey_export.reports.progress import ProgressReport
 from covey_export.summary import Outcome
 from covey_export.trained_model import TrainedModel
 from covey_export.training import distributed
-from covey_export.training.recipes import FINE_TUNE, find_recipe, lent_recipes, recipes_of
+from covey_export.training.recipes import FINE_TUNE, find_recipe, recipes_by_full_name, recipes_of
 from covey_proto import atomic_files
 from covey_proto.resize import Resize
 from covey_proto.wording import plural
@@ -285,7 +285,7 @@ def _checkpoint_folder(options: argparse.Namespace, network: Network, dataset: s
         return folder
     folders = {
         recipe: checkpoints.default_folder(network.name, dataset, recipe, options.checkpoints)
-        for recipe in (*recipes_of(network.name), *lent_recipes(network.name))
+        for recipe in (*recipes_of(network.name), *recipes_by_full_name(network.name))
     }
     there = {recipe: other for recipe, other in folders.items() if (other / checkpoints.FILE).exists()}
     if len(there) > 1:

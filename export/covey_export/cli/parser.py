@@ -27,14 +27,13 @@ _NOT_SAID: Mapping[str, Any] = {
 
 def build() -> argparse.ArgumentParser:
     """The parser; what it gives has the sub-command's name as `command`, one of commands.COMMANDS."""
-    called_as = program.words(program.EXPORT)
     parser = Parser(
-        prog=called_as,
+        prog=program.words(program.EXPORT),
         description="Trains image classification networks, converts each to one ONNX file and verifies it.",
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--version", action="version", version=f"{called_as.partition(' ')[0]} {covey_proto.__version__}"
+        "--version", action="version", version=f"{program.name(program.EXPORT)} {covey_proto.__version__}"
     )
     sub_commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

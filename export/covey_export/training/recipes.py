@@ -222,15 +222,15 @@ def recipes_of(network: str, dataset: str | None = None) -> Mapping[str, Recipe]
     return {**recipes, FINE_TUNE: _FINE_TUNE} if any(recipe.epochs for recipe in recipes.values()) else recipes
 
 
-def lent_recipes(network: str, dataset: str | None = None) -> Mapping[str, Recipe]:
-    """What else it can be trained by: NETWORK-RECIPE of each of Covey's networks that learns. None where the network
-    itself has nothing to learn."""
+def recipes_by_full_name(network: str, dataset: str | None = None) -> Mapping[str, Recipe]:
+    """The recipes of all of Covey's networks by full name, NETWORK-RECIPE: any network can be trained by them. None if
+    the network itself has nothing to learn."""
     if not find_recipe(network).epochs:
         return {}
     return {
-        f"{lender}-{name}": recipe if lender == network else replace(recipe, name=f"{lender}-{name}")
-        for lender, recipes in RECIPES.items()
-        for name, recipe in {**recipes, **OTHER_DATASETS.get((lender, dataset or ""), {})}.items()
+        f"{owner}-{name}": recipe if owner == network else replace(recipe, name=f"{owner}-{name}")
+        for owner, recipes in RECIPES.items()
+        for name, recipe in {**recipes, **OTHER_DATASETS.get((owner, dataset or ""), {})}.items()
         if recipe.epochs
     }
 
@@ -243,7 +243,7 @@ def find_recipe(network: str, name: str | None = None, dataset: str | None = Non
         return next(iter(recipes.values()))
     if name in recipes:
         return recipes[name]
-    lent = lent_recipes(network, dataset)
+    lent = recipes_by_full_name(network, dataset)
     if name in lent:
         return lent[name]
     others = ", or NETWORK-RECIPE, as in lenet-best, for that of another network" if lent else ""

@@ -47,10 +47,10 @@ def run(
 
     folder = options.checkpoints / f"{plans[0].entry.name}-{options.judge}".replace(":", "-").replace("/", "-")
     with language.spoken(options.lang):
-        premises = how_trained.premises(plans)
-    for premise in premises:
-        report.line(f"note: {premise}")
-    if premises and not any(recipes.is_own(plan.asked) for plan in plans):
+        notes = how_trained.recipe_notes(plans)
+    for note in notes:
+        report.line(f"note: {note}")
+    if notes and not any(recipes.is_own(plan.asked) for plan in plans):
         report.line(f"note: for each network's own recipe add --recipe {recipes.OWN}")
     tried = []
     for number, plan in enumerate(plans, 1):
@@ -63,9 +63,9 @@ def run(
     with language.spoken(options.lang):
         title = say("{network} on {dataset}", network=options.network, dataset=plans[0].entry.name)
         report.table(title, page.header(options.judge), page.rows(trials))
-        if how_trained.vary_more(plans):
+        if how_trained.is_worth_a_table(plans):
             report.table(say("How they were trained"), how_trained.header(), how_trained.rows(tried))
-        remarks = [*premises, *how_trained.exceptions(tried), *page.remarks(trials)]
+        remarks = [*notes, *how_trained.difference_notes(tried), *page.remarks(trials)]
         for text in remarks:
             report.line(text)
         atomic_files.write_text(options.output, page.write_page(title, options.judge, tried, remarks))
@@ -73,7 +73,7 @@ def run(
 
 
 def _plan(
-    options: argparse.Namespace, parse: Callable[[Sequence[str]], argparse.Namespace], lender: Network
+    options: argparse.Namespace, parse: Callable[[Sequence[str]], argparse.Namespace], recipe_network: Network
 ) -> list[Plan]:
     chosen = variants.combine(options.vary)
     trainings = len(chosen) * options.seeds
@@ -98,5 +98,5 @@ def _plan(
             train_options = parse(["train", *variant.arguments(options.network), *shared])
         except SystemExit as error:
             raise ExportError(f"the variant {variant.title!r} is no training: see the line above") from error
-        plans.append(Plan.of(variant, train_options, lender))
+        plans.append(Plan.of(variant, train_options, recipe_network))
     return plans

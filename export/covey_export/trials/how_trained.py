@@ -21,17 +21,17 @@ Tried = tuple[Plan, Trial]
 
 def compares_networks(plans: Sequence[Plan]) -> bool:
     """Whether other networks are trained than the one whose recipes are meant."""
-    return any(plan.network.name != plan.lender.name for plan in plans)
+    return any(plan.network.name != plan.recipe_network.name for plan in plans)
 
 
-def vary_more(plans: Sequence[Plan]) -> bool:
-    """Whether a variant differs in more than the number that it names: another network or recipe, or another optimizer,
-    which takes its usual learning rate."""
+def is_worth_a_table(plans: Sequence[Plan]) -> bool:
+    """Whether variants differ in more than the option that they vary: by network or recipe, or by optimizer, which
+    brings its usual learning rate."""
     names = {name for plan in plans for name, _ in plan.variant.settings}
     return not names.isdisjoint(("network", "recipe", "optimizer"))
 
 
-def premises(plans: Sequence[Plan]) -> list[str]:
+def recipe_notes(plans: Sequence[Plan]) -> list[str]:
     """Sentences on whose recipes the networks are trained by; none where one network is tried."""
     if not compares_networks(plans):
         return []
@@ -64,7 +64,7 @@ def premises(plans: Sequence[Plan]) -> list[str]:
     ]
 
 
-def exceptions(tried: Sequence[Tried]) -> list[str]:
+def difference_notes(tried: Sequence[Tried]) -> list[str]:
     """What differs in training although the networks share their recipe: not each can run each, or is fastest so."""
     alike: dict[object, list[Recipe]] = {}
     for plan, trial in tried:

@@ -34,21 +34,21 @@ _CLEAN_IMAGES = 5_000  # of the training set, classified without dropout after e
 class Plan:
     """One variant, ready to be trained.
 
-    `asked` is the recipe as its options name it, `lender` the network whose recipes are meant, and `changes` are those
-    of the recipe, by the variant's options.
+    `asked` is the recipe as its options name it, `recipe_network` the network whose recipes are meant, and `changes`
+    are the recipe's values that the variant's options change.
     """
 
     variant: Variant
     network: Network
     entry: Entry
-    lender: Network
+    recipe_network: Network
     asked: str | None
     recipe: Recipe
     changes: Mapping[str, Any]
 
     @classmethod
-    def of(cls, variant: Variant, options: argparse.Namespace, lender: Network) -> Plan:
-        """The plan for options of `covey train`; its recipe is one of `lender`.
+    def of(cls, variant: Variant, options: argparse.Namespace, recipe_network: Network) -> Plan:
+        """The plan for options of `covey train`; its recipe is one of `recipe_network`.
 
         Raises ExportError and its kinds, also where the network cannot be built: errors are found before hours of work
         on other variants.
@@ -57,13 +57,13 @@ class Plan:
         entry = find_entry(options.dataset or network.default_dataset)
         if entry.image_shape is not None:
             network = network.fitted_to(entry.name, entry.image_shape)
-        recipe = recipes.find(network, lender, options.recipe, entry.name)
-        for each in (network, lender):
+        recipe = recipes.find(network, recipe_network, options.recipe, entry.name)
+        for each in (network, recipe_network):
             if not find_recipe(each.name).epochs:
                 raise ExportError(f"{each.name} has nothing to learn, so that there is nothing to try")
         changes = recipe_changes.find(options, recipe, network)
         network.build(Task(network.image_shape, network.classes, changes.get("dropout")))
-        return cls(variant, network, entry, lender, options.recipe, recipe, changes)
+        return cls(variant, network, entry, recipe_network, options.recipe, recipe, changes)
 
     def train(
         self,

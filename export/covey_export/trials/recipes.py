@@ -21,19 +21,20 @@ def is_own(name: str | None) -> bool:
     return name is not None and (name == OWN or name.startswith(f"{OWN}-"))
 
 
-def find(network: Network, lender: Network, name: str | None, dataset: str) -> Recipe:
-    """The recipe to train `network` by: that of `lender` which is named so (None: its first), or the network's own.
+def find(network: Network, recipe_network: Network, name: str | None, dataset: str) -> Recipe:
+    """The recipe to train `network` by: the one of `recipe_network` with this name (None: its first), or the network's
+    own where `is_own(name)`.
 
     A recipe's dropout is left out for a network that has none. Raises UnknownName.
     """
     if name is not None and is_own(name):
         return find_recipe(network.name, name[len(OWN) + 1 :] or None, dataset)
     try:
-        recipe = find_recipe(lender.name, name, dataset)
+        recipe = find_recipe(recipe_network.name, name, dataset)
     except UnknownName as error:
         raise UnknownName(f"{error}, or {OWN} for each network's own") from error
-    if network.name != lender.name and recipe.name in recipes_of(lender.name):
-        recipe = replace(recipe, name=full_name(lender, recipe))
+    if network.name != recipe_network.name and recipe.name in recipes_of(recipe_network.name):
+        recipe = replace(recipe, name=full_name(recipe_network, recipe))
     return recipe if network.takes_dropout else replace(recipe, dropout=None)
 
 

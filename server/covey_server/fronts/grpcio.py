@@ -259,13 +259,13 @@ class GrpcioFront(Front):
         self._run(self._stop(flush_s))
         self._run(_finish_tasks())
         self._end_loop()
-        # Where TLS was used, a process that still has a server at its end waits 2 s for gRPC's core. No garbage
-        # collection would find it: App is kept out of it.
+        # With TLS, gRPC's core waits 2 s at the end of a process that still has a server. The garbage collector would
+        # not find it: App is frozen.
         del self._server
 
     async def _stop(self, flush_s: float) -> None:
-        """As grpcio's own stop, which waits for callers to close their connections, too: those that do not are closed
-        as soon as no call is open. (A second, shorter stop may end the process: grpcio 1.81.)"""
+        """Like grpcio's own stop, which waits up to `flush_s` for clients to close their connections; here they are
+        closed as soon as no call is open. (A second, shorter `stop` can crash the process: grpcio 1.81.)"""
         stopping = asyncio.ensure_future(self._server.stop(flush_s))
         await asyncio.wait({stopping}, timeout=min(flush_s, _HANG_UP_S))
         while not stopping.done() and (self._open_calls or self.streams.count):

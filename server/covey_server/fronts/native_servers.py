@@ -36,10 +36,10 @@ RETIRED_S = 30.0  # for a replaced server to answer its calls and end its stream
 _SETTLED_S = 0.03
 _DRAIN_S = 1.0  # for the calls of a server that is about to close, while its connections are not read
 _CLOSE_S = 1.0  # for clients to close their connections to a server that is closed
-_QUIET_S = 0.02  # in which nothing gets onto the wire: all is written that callers take
-_CONTROL_BYTES = 64  # of a connection in that time: no answer, only what a caller is told of what it sent
-_REFUSAL_BYTES = 256  # at most, of a call whose token is not valid: nobody can keep those from being answered
-_REFUSE_S = 0.5  # for the refusals of calls that wait at the end
+_QUIET_S = 0.02  # without another byte: all is written that callers accept
+_CONTROL_BYTES = 64  # per connection in that time: HTTP/2's control frames, and no answer
+_REFUSAL_BYTES = 256  # at most, of the answer to an invalid token, which pygrpc-native sends by itself
+_REFUSE_S = 0.5  # to refuse the calls that waited
 
 # It logs this 20 times a second for a stopped listener, until it is closed.
 logging.getLogger("pygrpc_native.server").addFilter(lambda record: "(os error 22)" not in record.getMessage())

@@ -94,7 +94,7 @@ def _is_installed(distribution: str) -> bool:
     return True
 
 
-def processor_time(cgroup: Path = cgroups.ROOT, self_file: Path = cgroups.SELF) -> float:
+def available_cores(cgroup: Path = cgroups.ROOT, self_file: Path = cgroups.SELF) -> float:
     """The cores that this process may keep busy: its affinity, cut to the cgroups' CPU quota; 0.5 is half of one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_quota(cgroup, self_file)
@@ -103,7 +103,7 @@ def processor_time(cgroup: Path = cgroups.ROOT, self_file: Path = cgroups.SELF) 
 
 def usable_cores(cgroup: Path = cgroups.ROOT) -> int:
     """The same in whole cores, at least 1: how many threads can be of use."""
-    return max(1, math.ceil(processor_time(cgroup)))
+    return max(1, math.ceil(available_cores(cgroup)))
 
 
 def share_cores(cores: int, workers: int = 0) -> tuple[int, int]:

@@ -32,12 +32,6 @@ def read(path: Path) -> tuple[int, int | None]:
     return int(first), int(more[0]) if more else None
 
 
-def previous_default(folder: Path, name: str) -> int | None:
-    """The version to go back to; None if that is not known. Raises OSError, ValueError."""
-    path = folder / name / DEFAULT_VERSION
-    return read(path)[1] if path.exists() else None
-
-
 def is_copy(folder: Path) -> bool:
     """Whether a models folder is the copy of a store."""
     return (folder / MIRROR_LOCK).exists()
@@ -75,7 +69,7 @@ def promote_canary(folder: Path, name: str, version: int, served: int) -> bool:
 
 def roll_back_canary(folder: Path, name: str, version: int, served: int) -> bool:
     """Ends a canary. Where no default version is chosen, the one that is `served` is from now on: else the canary would
-    be it, if it is the highest. Nor is it a version to go back to any more. False and OSError as above."""
+    be it, if it is the highest. It is no version to roll back to any more. False and OSError as above."""
     with _taken(folder, name, version) as is_ours:
         if is_ours and not (folder / name / DEFAULT_VERSION).exists():
             write(folder, name, DEFAULT_VERSION, served)

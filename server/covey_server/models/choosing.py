@@ -127,8 +127,9 @@ class Choosing:
     def _previous(self, name: str, served: ServedModel) -> int | None:
         """The version to go back to; None if that is not known. Where none was ever chosen, the highest one became the
         default by itself, and it is the next one below. Raises OSError, ValueError."""
-        if (self._folder / name / DEFAULT_VERSION).exists():
-            return choice_files.previous_default(self._folder, name)
+        path = self._folder / name / DEFAULT_VERSION
+        if path.exists():
+            return choice_files.read(path)[1]
         return max((each for each in self._versions(name) if each < served.version), default=None)
 
     def _versions(self, name: str) -> list[int]:

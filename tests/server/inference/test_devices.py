@@ -13,8 +13,8 @@ from covey_server.inference.devices import (
     CPU_PROVIDER,
     CUDA_PROVIDER,
     Device,
+    available_cores,
     choose,
-    processor_time,
     share_cores,
     usable_cores,
     useful_processes,
@@ -107,7 +107,7 @@ def test_the_least_quota_of_the_cgroups_around_the_process_counts(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
     (tmp_path / "self").write_text(own + "\n")
-    assert processor_time(tmp_path, tmp_path / "self") == cores
+    assert available_cores(tmp_path, tmp_path / "self") == cores
 
 
 def test_both_builds_of_onnxruntime_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -219,15 +219,15 @@ def distinct(
         notes.append(
             f"{label!r} is the label of output {earlier} and of output {index}; that is named {names[index]!r}"
         )
-        if len(notes) > _most_alike(len(labels)) and not are_the_networks:
+        if len(notes) > _max_alike(len(labels)) and not are_the_networks:
             raise InvalidLabels(
                 f"{_short(origin)}: {label!r} is the label of output {earlier} and of output {index}; expected a name "
-                f"of its own for each, such as {names[index]!r}, and at most {_most_alike(len(labels)):,} that are "
+                f"of its own for each, such as {names[index]!r}, and at most {_max_alike(len(labels)):,} that are "
                 f"named so by the import. Take the labels that belong to this network, or write other names"
             )
     return tuple(names), tuple(notes)
 
 
-def _most_alike(labels: int) -> int:
+def _max_alike(labels: int) -> int:
     """How many of so many labels may be those of an earlier output."""
     return min(max(_MAX_ALIKE, int(labels * _MAX_SHARE_ALIKE)), int(labels * _MAX_SHARE_OF_FEW_ALIKE))
